@@ -1,0 +1,1 @@
+"""Kafka and the four services as processes of one machine."""

@@ -1,0 +1,1 @@
+"""Plumbing that all four services need and none owns."""

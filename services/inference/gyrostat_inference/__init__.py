@@ -1,0 +1,1 @@
+"""Inference answers, and records every answer."""

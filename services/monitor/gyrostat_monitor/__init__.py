@@ -1,0 +1,1 @@
+"""The monitor sees what is really happening."""

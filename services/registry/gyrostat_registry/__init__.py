@@ -1,0 +1,1 @@
+"""The registry decides, with evidence, what is live."""

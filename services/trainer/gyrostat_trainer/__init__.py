@@ -1,0 +1,1 @@
+"""The trainer makes a better candidate, with evidence."""
