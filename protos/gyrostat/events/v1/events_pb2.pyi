@@ -85,20 +85,22 @@ ROLLOUT_PHASE_CANARY: RolloutPhase
 ROLLOUT_PHASE_GUARD: RolloutPhase
 
 class Column(_message.Message):
-    __slots__ = ("name", "datatype", "shape", "values", "validity", "sensitivity")
+    __slots__ = ("name", "datatype", "shape", "values", "validity", "sensitivity", "by_digest")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DATATYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
     VALIDITY_FIELD_NUMBER: _ClassVar[int]
     SENSITIVITY_FIELD_NUMBER: _ClassVar[int]
+    BY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     datatype: str
     shape: _containers.RepeatedScalarFieldContainer[int]
     values: bytes
     validity: bytes
     sensitivity: _model_pb2.Sensitivity
-    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., values: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., sensitivity: _Optional[_Union[_model_pb2.Sensitivity, str]] = ...) -> None: ...
+    by_digest: bool
+    def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., values: _Optional[bytes] = ..., validity: _Optional[bytes] = ..., sensitivity: _Optional[_Union[_model_pb2.Sensitivity, str]] = ..., by_digest: _Optional[bool] = ...) -> None: ...
 
 class RowTrace(_message.Message):
     __slots__ = ("row", "traceparent")
