@@ -22,7 +22,8 @@ EDGES = 63
 SCORE_BINS = 256
 TOP = 64
 KNOWN = 20_000
-PERIODS_S = (3_600, 21_600, 86_400)
+PERIODS = ((3_600, 1, 1), (3_600, 2, 2), (3_600, 3, 12), (21_600, 1, 1), (86_400, 1, 1))
+"""Period in seconds, smallest and largest distance of the periods that are compared."""
 PERIOD_ROWS = 20
 """A period with fewer rows has no mean worth comparing."""
 RESAMPLES = 2_000
@@ -114,10 +115,10 @@ def _category(name: str, column: Sequence[str | None], importance: float) -> Cat
 
 
 def _between(x: Floats, times: Ints) -> tuple[Between, ...]:
-    return tuple(b for period_s in PERIODS_S if (b := _movement(x, times, period_s)) is not None)
+    return tuple(b for period in PERIODS if (b := _movement(x, times, *period)) is not None)
 
 
-def _movement(x: Floats, times: Ints, period_s: int) -> Between | None:
+def _movement(x: Floats, times: Ints, period_s: int, nearest: int, farthest: int) -> Between | None:
     present = ~np.isnan(x)
     periods, inverse = np.unique(times[present] // (period_s * 1_000_000), return_inverse=True)
     if len(periods) < 3:
@@ -125,13 +126,15 @@ def _movement(x: Floats, times: Ints, period_s: int) -> Between | None:
     rows = np.bincount(inverse, minlength=len(periods))
     means = np.bincount(inverse, weights=x[present], minlength=len(periods)) / np.maximum(rows, 1)
     enough = rows >= min(PERIOD_ROWS, float(np.median(rows)))
-    means = means[enough]
-    if len(means) < 3:
+    periods, means = periods[enough], means[enough]
+    step = nearest if nearest < 3 else 1
+    distance = periods[step:] - periods[:-step]
+    change = (means[step:] - means[:-step])[(distance >= nearest) & (distance <= farthest)]
+    if len(means) < 3 or len(change) < 2:
         return None
-    change = np.diff(means)
     return Between(
-        period_s, len(means), float(means.std(ddof=1)), float(np.sqrt(np.mean(change**2))), float(np.abs(change).max()),
-        float(np.median(rows[enough])),
+        period_s, farthest, len(means), len(change), float(means.std(ddof=1)), float(np.sqrt(np.mean(change**2))),
+        float(np.abs(change).max()), float(np.median(rows[enough])),
     )  # fmt: skip
 
 

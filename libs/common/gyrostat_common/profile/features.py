@@ -32,7 +32,10 @@ class Between:
     """How the mean of a feature moves between consecutive periods of event time in the reference."""
 
     period_s: int
+    lag: int
+    """Largest distance of the compared periods: 1 neighbours, 2 next but one, 12 across a gap of 3 to 12 periods."""
     periods: int
+    changes: int
     mean_sd: float
     """Standard deviation of the period means."""
     change_rms: float
