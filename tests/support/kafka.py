@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gyrostat_local.readiness import free_port, kafka_answers
 
+from gyrostat_local.readiness import free_port, kafka_answers
 from support.certificates import Authority
 
 if TYPE_CHECKING:

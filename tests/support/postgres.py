@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from gyrostat_local import tether
 from gyrostat_local.readiness import free_port
 
@@ -70,8 +71,8 @@ class PostgresServer:
 
 def _tethered(command: list[str], user: str | None) -> list[str]:
     """Wrap a command so that it runs as `user` and ends with this process (SIGQUIT: at once)."""
-    switch = [user] if user else []
-    return [sys.executable, "-S", "-E", tether.__file__, str(os.getpid()), str(int(signal.SIGQUIT)), *switch, "--", *command]
+    tie = [sys.executable, "-S", "-E", tether.__file__, str(os.getpid()), str(int(signal.SIGQUIT))]
+    return [*tie, *([user] if user else []), "--", *command]
 
 
 def _accepts(port: int) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncpg
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from gyrostat_local.readiness import kafka_answers
 from sqlalchemy.engine import make_url
 
+from gyrostat_local.readiness import kafka_answers
 from support.kafka import Broker, SecureBroker
 
 
