@@ -1,0 +1,284 @@
+"""The consumer loop on Kafka. The rule: one lock around fetch, handling and commit, and a rebalance takes the same lock,
+so that a partition is never taken away in the middle of a batch. Commit comes last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+
+from gyrostat_common import telemetry
+from gyrostat_common.bus import codec, contract, topics
+from gyrostat_common.bus.connection import client_options, prefixed, short, unprefixed
+from gyrostat_common.bus.dispatch import ConsumerStopped, Dispatcher, Retries, dead_letter_of
+from gyrostat_common.bus.event import Route
+from gyrostat_common.bus.producer import KafkaProducer
+from gyrostat_common.settings import KafkaSettings
+
+log = telemetry.get_logger("bus.consumer")
+lag_seconds = telemetry.gauge(
+    "gyrostat_consumer_lag_seconds", "Age of the newest handled record while newer ones wait", ("group", "topic")
+)
+lag_records = telemetry.gauge("gyrostat_consumer_lag_records", "Records not handled yet", ("group", "topic"))
+gaps_total = telemetry.counter(
+    "gyrostat_consumer_gap_records", "Records that retention took before they were read", ("group", "topic")
+)
+stopped = telemetry.gauge("gyrostat_consumer_stopped", "1 when the consumer has stopped for good", ("group",))
+
+FETCH_MS = 200
+_NOT_OURS_ANY_MORE = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
+
+
+class KafkaConsumer:
+    """One member of a group. Get one from `consuming`."""
+
+    def __init__(
+        self, kafka: KafkaSettings, group: str, routes: Sequence[Route], producer: KafkaProducer, retries: Retries,
+        max_records: int,
+    ) -> None:
+        self.problem: str | None = None
+        self.dispatcher = Dispatcher(group, routes, self._dead_letter, retries)
+        self._kafka, self._group, self._producer, self._max_records = kafka, group, producer, max_records
+        self._lock = asyncio.Lock()
+        self._closing = False
+        self._expected: dict[TopicPartition, int] = {}
+
+    async def _dead_letter(self, record: codec.Incoming, error: BaseException, tries: int) -> None:
+        await self._producer.send_record(dead_letter_of(self._group, record, error, tries))
+
+    def close(self) -> None:
+        """Finish the batch in hand, commit, leave."""
+        self._closing = True
+        self.dispatcher.interrupted.set()
+
+    async def run(self) -> None:
+        """Until closed or stopped for good. Any trouble with Kafka: begin again with a new client."""
+        delay = 0.1
+        while not self._closing:
+            try:
+                await self._connected()
+                return
+            except ConsumerStopped as reason:
+                self.problem = str(reason)
+                stopped.labels(self._group).set(1)
+                log.error("consumer_stopped", group=self._group, reason=self.problem)
+                return
+            except (KafkaError, OSError) as error:
+                log.warning("consumer_interrupted", group=self._group, error=short(error))
+            except Exception as error:
+                log.error("consumer_failed", group=self._group, error=repr(error), exc_info=error)
+            await self._wait(delay)
+            delay = min(delay * 2, 5.0)
+
+    async def _wait(self, seconds: float) -> None:
+        until = asyncio.get_running_loop().time() + seconds
+        while not self._closing and (left := until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(min(left, 0.05))
+
+    async def _connected(self) -> None:
+        names = list(self.dispatcher.routes)
+        await topics.ready_to_consume(self._kafka, self._group, names)
+        client = AIOKafkaConsumer(
+            **client_options(self._kafka),
+            group_id=prefixed(self._kafka, self._group),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=100,
+            session_timeout_ms=15_000,
+            heartbeat_interval_ms=3_000,
+            max_poll_interval_ms=300_000,
+        )
+        client.subscribe([prefixed(self._kafka, name) for name in names], listener=_Listener(self, client))
+        try:
+            await client.start()
+            log.info("consumer_connected", group=self._group, topics=names)
+            while not self._closing:
+                async with self._lock:
+                    await self._fetch_and_handle(client)
+                await asyncio.sleep(0)  # lets a waiting rebalance have the lock
+        finally:
+            await _stopped(client)
+
+    async def _fetch_and_handle(self, client: AIOKafkaConsumer) -> None:
+        fetched = await client.getmany(timeout_ms=FETCH_MS, max_records=self._max_records)
+        if not fetched:
+            self._measure(client, {})
+            return
+        by_topic: dict[str, list[codec.Incoming]] = {}
+        for partition, records in fetched.items():
+            await self._tell_gap(client, partition, records[0].offset)
+            name = unprefixed(self._kafka, partition.topic)
+            by_topic.setdefault(name, []).extend(_incoming(name, record) for record in records)
+        for name, records in by_topic.items():
+            done = await self._handle(client, records)
+            await self._commit(client, records[:done])
+            if done < len(records):
+                self._give_back(client, records[done:])
+            elif not self.dispatcher.interrupted.is_set():
+                continue
+            self._give_back(client, [one for other in _after(by_topic, name) for one in by_topic[other]])
+            break
+        newest = {name: records[-1].timestamp_ms for name, records in by_topic.items()}
+        self._measure(client, newest)
+
+    async def _handle(self, client: AIOKafkaConsumer, records: list[codec.Incoming]) -> int:
+        try:
+            return await self.dispatcher.process(records)
+        except ConsumerStopped:
+            raise
+        except BaseException:
+            self._give_back(client, records)
+            raise
+
+    def _give_back(self, client: AIOKafkaConsumer, records: Sequence[codec.Incoming]) -> None:
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            first.setdefault(TopicPartition(prefixed(self._kafka, record.topic), record.partition), record.offset)
+        for partition, offset in first.items():
+            if partition in client.assignment():
+                client.seek(partition, offset)
+                self._expected[partition] = offset
+
+    async def _commit(self, client: AIOKafkaConsumer, records: Sequence[codec.Incoming]) -> None:
+        if not records:
+            return
+        offsets = {
+            TopicPartition(prefixed(self._kafka, record.topic), record.partition): record.offset + 1
+            for record in records
+        }
+        self._expected.update(offsets)
+        try:
+            await client.commit(offsets)
+        except _NOT_OURS_ANY_MORE as error:
+            # Another member has the partition and reads these again; their effects are recognised.
+            log.warning("commit_refused", group=self._group, error=short(error))
+
+    async def _tell_gap(self, client: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+        expected = self._expected.get(partition)
+        if expected is None or offset <= expected:
+            return
+        known = contract.of_topic(unprefixed(self._kafka, partition.topic))
+        if known is None or known.compacted:
+            return
+        earliest = (await client.beginning_offsets([partition]))[partition]
+        if earliest > expected:
+            self.gap(partition, earliest - expected, expected, earliest)
+
+    def gap(self, partition: TopicPartition, missing: int, expected: int, earliest: int) -> None:
+        """Says that records are gone; reading goes on at the earliest."""
+        name = unprefixed(self._kafka, partition.topic)
+        gaps_total.labels(self._group, name).inc(missing)
+        log.error(
+            "gap",
+            group=self._group,
+            topic=name,
+            partition=partition.partition,
+            records=missing,
+            expected_offset=expected,
+            earliest_offset=earliest,
+            detail="retention took records before this group read them",
+        )
+
+    def _measure(self, client: AIOKafkaConsumer, newest: dict[str, int]) -> None:
+        waiting: dict[str, int] = dict.fromkeys(self.dispatcher.routes, 0)
+        for partition in client.assignment():
+            end, at = client.highwater(partition), self._expected.get(partition)
+            if end is not None and at is not None:
+                waiting[unprefixed(self._kafka, partition.topic)] += max(0, end - at)
+        for name, count in waiting.items():
+            lag_records.labels(self._group, name).set(count)
+            if not count:
+                lag_seconds.labels(self._group, name).set(0)
+            elif name in newest:
+                lag_seconds.labels(self._group, name).set(max(0.0, time.time() - newest[name] / 1000))
+
+    # Called by the rebalance listener
+
+    async def give_up_partitions(self) -> None:
+        """Returns when no batch is in hand."""
+        if not self._closing:
+            self.dispatcher.interrupted.set()
+        async with self._lock:
+            if not self._closing:
+                self.dispatcher.interrupted.clear()
+            self._expected.clear()
+
+    async def take_partitions(self, client: AIOKafkaConsumer, assigned: Collection[TopicPartition]) -> None:
+        """Where reading goes on, and whether retention has overtaken us."""
+        committed = {}
+        for partition in assigned:
+            offset = await client.committed(partition)
+            if offset is not None:
+                committed[partition] = offset
+        if not committed:
+            return
+        beginnings = await client.beginning_offsets(list(committed))
+        for partition, offset in committed.items():
+            self._expected[partition] = max(offset, beginnings[partition])
+            if beginnings[partition] > offset:
+                self.gap(partition, beginnings[partition] - offset, offset, beginnings[partition])
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: KafkaConsumer, client: AIOKafkaConsumer) -> None:
+        self._consumer, self._client = consumer, client
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        await self._consumer.give_up_partitions()
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        try:
+            await self._consumer.take_partitions(self._client, assigned)
+        except KafkaError as error:
+            log.warning("gap_not_checked", error=short(error))
+
+
+def _incoming(name: str, record: Any) -> codec.Incoming:
+    return codec.Incoming(
+        topic=name,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp_ms=record.timestamp,
+    )
+
+
+def _after(by_topic: dict[str, Any], name: str) -> list[str]:
+    names = list(by_topic)
+    return names[names.index(name) + 1 :]
+
+
+async def _stopped(client: AIOKafkaConsumer) -> None:
+    try:
+        await asyncio.wait_for(client.stop(), 10.0)
+    except (TimeoutError, KafkaError, OSError) as error:
+        log.warning("consumer_not_stopped", error=short(error))
+
+
+@asynccontextmanager
+async def consuming(
+    kafka: KafkaSettings, group: str, routes: Sequence[Route], *, retries: Retries, max_records: int
+) -> AsyncIterator[KafkaConsumer]:
+    """Runs while the block does; finishes its batch, commits and leaves at the end."""
+    producer = KafkaProducer(kafka)  # for dead letters only: connects with the first
+    consumer = KafkaConsumer(kafka, group, routes, producer, retries, max_records)
+    stopped.labels(group).set(0)
+    task = asyncio.create_task(consumer.run(), name=f"consume {group}")
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+        done, _ = await asyncio.wait({task}, timeout=15)
+        if not done:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await producer.close()

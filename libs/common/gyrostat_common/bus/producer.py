@@ -1,0 +1,159 @@
+"""Sends to Kafka: acks=all, idempotent, lz4. Waits out a broker that is down; builds itself anew after a fatal error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from gyrostat_common import telemetry
+from gyrostat_common.bus import codec, contract
+from gyrostat_common.bus.connection import client_options, prefixed, short
+from gyrostat_common.bus.event import Event
+from gyrostat_common.bus.spans import sending, sent
+from gyrostat_common.errors import InvalidInput
+from gyrostat_common.settings import KafkaSettings
+
+log = telemetry.get_logger("bus.producer")
+sent_total = telemetry.counter("gyrostat_producer_records", "Records sent and acknowledged", ("topic",))
+rebuilt_total = telemetry.counter("gyrostat_producer_rebuilt", "Times the producer was built anew after an error")
+
+MAX_REQUEST_BYTES = 2 * 1024 * 1024 + 65_536
+STOP_WITHIN_S = 10.0
+
+
+class RecordTooLarge(InvalidInput):
+    """The broker will never take the record."""
+
+
+class KafkaProducer:
+    """One connection to the log, shared by all that send. Get one from `producing`."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._client: AIOKafkaProducer | None = None
+        self._building = asyncio.Lock()
+        self.problem: str | None = None
+        """Why nothing can be sent at the moment, or None."""
+
+    async def send(self, event: Event) -> tuple[int, int]:
+        topic = contract.of_message(type(event.payload)).name
+        with sending(topic, event) as (span, traceparent):
+            partition, offset = await self.send_record(codec.encode(event, traceparent))
+            sent(span, partition, offset)
+        return partition, offset
+
+    async def send_record(self, record: codec.Outgoing) -> tuple[int, int]:
+        """Any record. (partition, offset) after the ack of all in-sync replicas."""
+        delay = 0.1
+        while True:
+            client = await self._ready()
+            try:
+                future = await client.send(
+                    prefixed(self._kafka, record.topic),
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    partition=record.partition,
+                )
+                metadata = await future
+            except MessageSizeTooLargeError as error:
+                raise RecordTooLarge(f"a record of {len(record.value or b'')} bytes is too large for {record.topic}") from error
+            except (KafkaError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and not _closed(client):
+                    raise
+                await self._after(client, error, record.topic, delay)
+                delay = min(delay * 2, 5.0)
+                continue
+            self.problem = None
+            sent_total.labels(record.topic).inc()
+            return metadata.partition, metadata.offset
+
+    async def _after(self, client: AIOKafkaProducer, error: BaseException, topic: str, delay: float) -> None:
+        """Waits before the next try; a client that can go no further is put away first."""
+        self.problem = f"{topic}: {short(error)}"
+        log.warning("record_not_sent", topic=topic, error=short(error))
+        if not isinstance(error, UnknownTopicOrPartitionError | TopicAuthorizationFailedError):
+            await self._put_away(client)
+        await asyncio.sleep(delay)
+
+    async def _ready(self) -> AIOKafkaProducer:
+        """The started client; waits while no broker answers."""
+        delay = 0.1
+        while self._client is None:
+            async with self._building:
+                if self._client is not None:
+                    break
+                client = AIOKafkaProducer(
+                    **client_options(self._kafka),
+                    acks="all",
+                    enable_idempotence=True,
+                    compression_type="lz4",
+                    linger_ms=10,
+                    max_batch_size=256 * 1024,
+                    max_request_size=MAX_REQUEST_BYTES,
+                )
+                try:
+                    await client.start()
+                    self._client, self.problem = client, None
+                    log.info("producer_connected", brokers=self._kafka.bootstrap_servers)
+                except (KafkaError, OSError) as error:
+                    self.problem = f"Kafka at {self._kafka.bootstrap_servers} does not answer: {short(error)}"
+                    log.warning("kafka_unreachable", brokers=self._kafka.bootstrap_servers, error=short(error))
+                    await _stopped(client)
+                except BaseException:
+                    await _stopped(client)
+                    raise
+            if self._client is None:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+        return self._client
+
+    async def _put_away(self, client: AIOKafkaProducer) -> None:
+        async with self._building:
+            if self._client is client:
+                self._client = None
+                rebuilt_total.inc()
+                await _stopped(client, within_s=1.0)
+
+    async def connect(self) -> None:
+        """Connects ahead of the first record."""
+        await self._ready()
+
+    async def close(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await _stopped(client)
+
+
+def _closed(client: AIOKafkaProducer) -> bool:
+    return bool(getattr(client, "_closed", False))
+
+
+async def _stopped(client: AIOKafkaProducer, within_s: float = STOP_WITHIN_S) -> None:
+    """A stop of an idempotent producer waits for ever while the broker is down."""
+    try:
+        await asyncio.wait_for(client.stop(), within_s)
+    except (TimeoutError, KafkaError, OSError):
+        log.warning("producer_not_flushed")
+
+
+@asynccontextmanager
+async def producing(kafka: KafkaSettings) -> AsyncIterator[KafkaProducer]:
+    """Connects in the background; flushes for at most 10 s at the end."""
+    producer = KafkaProducer(kafka)
+    connecting = asyncio.create_task(producer.connect())
+    try:
+        yield producer
+    finally:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        await producer.close()

@@ -1,0 +1,206 @@
+"""State change and event leave in one transaction: `add` writes the event beside the state, the relay sends it.
+
+The relay sends strictly in order per topic and key, the next row after the ack of the one before; different keys go
+side by side. A row is deleted after its ack, so a crash between the two sends it again with the same id. A lease lets
+one relay work at a time, whatever the number of replicas of a service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gyrostat_common import database, inbox, telemetry
+from gyrostat_common.bus import codec
+from gyrostat_common.bus.event import Event, Producer
+from gyrostat_common.clock import Clock, SystemClock
+from gyrostat_common.database import Database, insert
+from gyrostat_common.errors import Unavailable
+from gyrostat_common.ids import uuid7
+from gyrostat_common.rpc import replies
+from gyrostat_common.tables import leases, outbox
+from gyrostat_common.times import to_us
+
+log = telemetry.get_logger("outbox")
+waiting = telemetry.gauge("gyrostat_outbox_waiting_records", "Events that wait for the relay", ("relay",))
+_SYSTEM = SystemClock()
+
+AT_ONCE = 500
+LEASE = timedelta(seconds=15)
+IDLE_S = 1.0
+PRUNE_EVERY = timedelta(hours=1)
+
+
+async def add(tx: AsyncConnection, event: Event) -> None:
+    """Sends the event when, and only if, the transaction commits."""
+    await add_all(tx, [event])
+
+
+async def add_all(tx: AsyncConnection, events: Iterable[Event]) -> None:
+    """The same for many, in one statement."""
+    rows = [_row(event) for event in events]
+    if not rows:
+        return
+    await tx.execute(outbox.insert(), rows)
+    if (db := database.current()) is not None:
+        db.after_commit(db.outbox_grew)
+
+
+def _row(event: Event) -> dict[str, object]:
+    record = codec.encode(event, event.traceparent or telemetry.current_traceparent())
+    return {
+        "topic": record.topic,
+        "key": record.key,
+        "partition": record.partition,
+        "headers": json.dumps([(name, value.decode()) for name, value in record.headers]),
+        "value": record.value,
+    }
+
+
+def _event(row: Row[tuple[object, ...]]) -> Event:
+    headers = tuple((name, text.encode()) for name, text in json.loads(row.headers))
+    return replace(codec.decode_event(headers, row.key, row.value, row.topic), partition=row.partition)
+
+
+class Relay:
+    """Moves rows to the log. Get one from `relay`."""
+
+    def __init__(self, db: Database, producer: Producer, name: str, clock: Clock) -> None:
+        self._db, self._producer, self._name, self._clock = db, producer, name, clock
+        self._holder = str(uuid7())
+        self._woken = asyncio.Event()
+        self._prune_at = clock.now()
+
+    def wake(self) -> None:
+        """There is something to send; `add` sees to it after the commit."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Sends when woken and once a second."""
+        while True:
+            try:
+                self._woken.clear()
+                while await self.send_some():
+                    pass
+                await self._prune()
+            except Exception as error:
+                log.error("relay_failed", relay=self._name, error=repr(error), exc_info=error)
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def send_some(self) -> int:
+        """Sends up to 500 rows if the lease is ours; returns how many went."""
+        async with self._db.reading() as tx:
+            rows = (await tx.execute(select(outbox).order_by(outbox.c.id).limit(AT_ONCE))).all()
+        waiting.labels(self._name).set(len(rows))
+        if not rows or not await self._leased():
+            return 0
+        chains: dict[tuple[str, bytes | None], list[Row[tuple[object, ...]]]] = {}
+        for row in rows:
+            chains.setdefault((row.topic, row.key), []).append(row)
+        sent: list[int] = []
+        async with self._renewing():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for chain in chains.values():
+                        group.create_task(self._send_chain(chain, sent))
+            finally:
+                if sent:
+                    await asyncio.shield(self._forget(sent, rows))
+        return len(sent)
+
+    async def _send_chain(self, rows: Sequence[Row[tuple[object, ...]]], sent: list[int]) -> None:
+        for row in rows:
+            await self._producer.send(_event(row))
+            sent.append(row.id)
+
+    async def _forget(self, sent: Sequence[int], rows: Sequence[Row[tuple[object, ...]]]) -> None:
+        which = outbox.c.id.in_(sent)
+        if len(sent) == len(rows) and self._db.is_sqlite:
+            which = outbox.c.id <= rows[-1].id  # no writer can slip in below on SQLite
+        async with self._db.transaction() as tx:
+            await tx.execute(delete(outbox).where(which))
+
+    # The lease
+
+    async def _leased(self) -> bool:
+        """Takes or renews the lease; False while another relay has it."""
+        now = self._clock.now()
+        mine = {"holder": self._holder, "expires_at_us": to_us(now + LEASE)}
+        async with self._db.transaction() as tx:
+            statement = insert(tx, leases).values(name=f"relay {self._name}", **mine)
+            free = (leases.c.holder == self._holder) | (leases.c.expires_at_us < to_us(now))
+            statement = statement.on_conflict_do_update(index_elements=["name"], set_=mine, where=free)
+            return (await tx.execute(statement)).rowcount == 1
+
+    @asynccontextmanager
+    async def _renewing(self) -> AsyncIterator[None]:
+        """Keeps the lease while the broker makes us wait. Losing it ends the block."""
+        working = asyncio.current_task()
+        assert working is not None
+        lost = False
+
+        async def renew() -> None:
+            nonlocal lost
+            while not lost:
+                await asyncio.sleep(LEASE.total_seconds() / 3)
+                if not await self._leased():
+                    lost = True
+                    working.cancel()
+
+        task = asyncio.create_task(renew())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if lost and working.uncancel() == 0:
+                raise Unavailable(f"the lease of relay {self._name} went to another") from None
+            raise
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def release(self) -> None:
+        """Lets the next relay begin at once."""
+        async with self._db.transaction() as tx:
+            held = (leases.c.name == f"relay {self._name}") & (leases.c.holder == self._holder)
+            await tx.execute(update(leases).where(held).values(expires_at_us=0))
+
+    async def _prune(self) -> None:
+        """The holder of the lease also forgets old inbox rows and stored replies."""
+        now = self._clock.now()
+        if now < self._prune_at or not await self._leased():
+            return
+        self._prune_at = now + PRUNE_EVERY
+        async with self._db.transaction() as tx:
+            await inbox.prune(tx, now)
+            await replies.prune(tx, now)
+
+
+async def count(tx: AsyncConnection) -> int:
+    """Events that wait."""
+    return int((await tx.execute(select(func.count()).select_from(outbox))).scalar_one())
+
+
+@asynccontextmanager
+async def relay(db: Database, producer: Producer, name: str, clock: Clock = _SYSTEM) -> AsyncIterator[Relay]:
+    """Runs a relay while the block does. Rows that are left wait in the table for the next one."""
+    working = Relay(db, producer, name, clock)
+    db.when_outbox_grew.append(working.wake)
+    task = asyncio.create_task(working.run(), name=f"relay {name}")
+    try:
+        yield working
+    finally:
+        db.when_outbox_grew.remove(working.wake)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await working.release()

@@ -1,0 +1,10 @@
+"""gRPC at both ends: a server with health, reflection, traces, logs, errors and deadlines; a client that repeats only what
+is safe to repeat; stored replies that make a repeat of a mutating call safe.
+"""
+
+from gyrostat_common.rpc.client import as_errors, connect
+from gyrostat_common.rpc.context import actor, remaining_s
+from gyrostat_common.rpc.replies import once
+from gyrostat_common.rpc.server import Server, Service, serve
+
+__all__ = ["Server", "Service", "actor", "as_errors", "connect", "once", "remaining_s", "serve"]

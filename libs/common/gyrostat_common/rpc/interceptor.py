@@ -1,0 +1,212 @@
+"""Around every call of ours: who and until when, a span when sampled, errors as statuses, a count, one log line."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import grpc
+from opentelemetry.trace import SpanKind
+
+from gyrostat_common import telemetry
+from gyrostat_common.errors import GyrostatError
+from gyrostat_common.rpc.context import ACTOR, ANONYMOUS, current_actor, deadline
+from gyrostat_common.rpc.status import code_of, trailers_of
+
+log = telemetry.get_logger("rpc")
+calls_seconds = telemetry.histogram("gyrostat_rpc_duration_seconds", "Calls answered", ("method", "code"))
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+_FOREIGN = ("/grpc.health.", "/grpc.reflection.")
+
+
+class Aborted(Exception):
+    """Carries a status out of the block that observes the call."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """`quiet` methods (full names without the leading slash) are logged only when they fail. `most_s` is the deadline of
+    a unary call that brings none."""
+
+    def __init__(self, quiet: frozenset[str] = frozenset(), most_s: float = 60.0) -> None:
+        self._quiet, self._most_s = quiet, most_s
+        self._wrapped: dict[str, tuple[Any, grpc.RpcMethodHandler]] = {}
+
+    async def intercept_service(
+        self, continuation: Continuation, details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(details)
+        if handler is None or details.method.startswith(_FOREIGN):
+            return handler
+        known = self._wrapped.get(details.method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[details.method] = (handler, self._wrap(details.method.lstrip("/"), handler))
+        return known[1]
+
+    def _wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+        serialisers = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if not handler.response_streaming:
+            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            return make(self._answering_once(method, behaviour, not handler.request_streaming), **serialisers)
+        behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        make = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return make(self._answering_many(method, behaviour), **serialisers)
+
+    def _answering_once(self, method: str, behaviour: Any, limited: bool) -> Any:
+        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                with self._observed(method, context) as call:
+                    limit = call.limit_s(self._most_s) if limited else call.limit_s(None)
+                    async with asyncio.timeout(limit):
+                        return await behaviour(request, context)
+            except Aborted:
+                await call.abort()
+
+        return answer
+
+    def _answering_many(self, method: str, behaviour: Any) -> Any:
+        if not inspect.isasyncgenfunction(inspect.unwrap(behaviour)):
+            # Written with context.write: the coroutine answers by itself.
+            return self._answering_once(method, behaviour, limited=False)
+
+        async def answer(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+            call = _Call(method, context, method in self._quiet)
+            replies = cast(AsyncIterator[Any], behaviour(request, context))
+            try:
+                while True:
+                    # Entered per reply: a generator must not leave context variables set while it is suspended.
+                    with call.current():
+                        reply = await anext(replies)
+                    yield reply
+            except StopAsyncIteration:
+                call.ended(None)
+            except asyncio.CancelledError as error:
+                call.ended(error)
+                raise
+            except GeneratorExit:
+                call.ended(None)
+                raise
+            except Exception as error:
+                call.ended(error)
+                await call.abort()
+            finally:
+                await replies.aclose()  # type: ignore[attr-defined]
+
+        return answer
+
+    @contextmanager
+    def _observed(self, method: str, context: grpc.aio.ServicerContext) -> Iterator[_Call]:
+        call = _Call(method, context, method in self._quiet)
+        error: BaseException | None = None
+        try:
+            with call.current(), call.span():
+                try:
+                    yield call
+                except BaseException as raised:
+                    error = raised
+                    raise
+                finally:
+                    call.ended(error)
+        except grpc.aio.AbortError:
+            raise  # the method has set its own status
+        except Exception as raised:
+            raise Aborted from raised
+
+
+class _Call:
+    """One call: its caller, deadline, outcome."""
+
+    def __init__(self, method: str, context: grpc.aio.ServicerContext, quiet: bool) -> None:
+        self._method, self._context, self._quiet = method, context, quiet
+        self._started = asyncio.get_running_loop().time()
+        metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        self.actor = str(metadata.get(ACTOR) or ANONYMOUS)
+        self._traceparent = str(metadata.get("traceparent") or "")
+        remaining = context.time_remaining()
+        self._deadline = None if remaining is None else self._started + remaining
+        self._error: BaseException | None = None
+
+    def limit_s(self, most_s: float | None) -> float | None:
+        """Seconds that the method may take."""
+        if self._deadline is None:
+            return most_s
+        return max(0.0, self._deadline - self._started)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Makes the caller and the deadline those that the code below sees."""
+        actor_token, deadline_token = current_actor.set(self.actor), deadline.set(self._deadline)
+        try:
+            yield
+        finally:
+            current_actor.reset(actor_token)
+            deadline.reset(deadline_token)
+
+    @contextmanager
+    def span(self) -> Iterator[None]:
+        service, _, name = self._method.partition("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        with telemetry.span(self._method, SpanKind.SERVER, self._traceparent, (), attributes) as span:
+            try:
+                yield
+            finally:
+                if span.is_recording():
+                    span.set_attribute("rpc.grpc.status_code", self._code().value[0])
+
+    def _code(self) -> grpc.StatusCode:
+        error = self._error
+        if error is None:
+            return grpc.StatusCode.OK
+        if isinstance(error, asyncio.CancelledError):
+            return grpc.StatusCode.CANCELLED
+        if isinstance(error, TimeoutError):
+            return grpc.StatusCode.DEADLINE_EXCEEDED
+        if isinstance(error, grpc.aio.AbortError):
+            code = self._context.code()
+            return code if isinstance(code, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+        return code_of(error)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Counts and logs the call."""
+        self._error = error
+        code = self._code()
+        took = asyncio.get_running_loop().time() - self._started
+        calls_seconds.labels(self._method, code.name).observe(took)
+        if code is grpc.StatusCode.INTERNAL:
+            log.error("call", method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2), exc_info=error)
+        elif error is not None and code is not grpc.StatusCode.CANCELLED:
+            log.info(
+                "call",
+                method=self._method,
+                code=code.name,
+                actor=self.actor,
+                ms=round(took * 1e3, 2),
+                reason=type(error).__name__,
+                detail=str(error)[:500],
+            )
+        elif not self._quiet:
+            log.info("call", method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2))
+
+    async def abort(self) -> None:
+        """Ends the call with the status of the error it ended with."""
+        error = self._error
+        if isinstance(error, GyrostatError):
+            await self._context.abort(code_of(error), str(error), trailers_of(error))
+        if isinstance(error, TimeoutError):
+            await self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self._method} took too long")
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        await self._context.abort(grpc.StatusCode.INTERNAL, "internal error")

@@ -1,0 +1,58 @@
+"""Our errors as gRPC statuses and back: by kind, with the class name as `error-reason` and as google.rpc.ErrorInfo."""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+
+from gyrostat_common.errors import (
+    AlreadyExists,
+    GyrostatError,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    Unavailable,
+    WrongState,
+    kind_of,
+)
+
+REASON = "error-reason"
+DETAILS = "grpc-status-details-bin"
+DOMAIN = "gyrostat.dev"
+
+_CODES: dict[type[GyrostatError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    WrongState: grpc.StatusCode.FAILED_PRECONDITION,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
+_KINDS = {code: kind for kind, code in _CODES.items()} | {
+    grpc.StatusCode.DEADLINE_EXCEEDED: Unavailable,
+    grpc.StatusCode.ABORTED: Unavailable,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidInput,
+}
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """INTERNAL for what is not ours."""
+    kind = kind_of(error)
+    return grpc.StatusCode.INTERNAL if kind is None else _CODES[kind]
+
+
+def trailers_of(error: GyrostatError) -> tuple[tuple[str, str | bytes], ...]:
+    """Trailing metadata: the reason for programs, the standard details for libraries."""
+    reason = type(error).__name__
+    info = AnyMessage()
+    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
+    code: int = code_of(error).value[0]  # type: ignore[index]
+    rich = status_pb2.Status(code=code, message=str(error), details=[info])
+    return ((REASON, reason), (DETAILS, rich.SerializeToString()))
+
+
+def error_from(error: grpc.aio.AioRpcError) -> GyrostatError | None:
+    """The callee's error as one of our kinds, with its message; None for a bug of the callee's."""
+    kind = _KINDS.get(error.code())
+    return None if kind is None else kind(error.details() or error.code().name)

@@ -1,0 +1,85 @@
+"""Log lines are events with fields: `log.info("model_promoted", model=model, version=number)`. JSON or for a person."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, MutableMapping
+from typing import Any, cast
+
+import structlog
+from opentelemetry import trace
+
+from gyrostat_common.settings import LogSettings
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+Sink = Callable[[MutableMapping[str, Any]], None]
+_sinks: list[Sink] = []  # where lines go besides stdout: the OTLP exporter, while it is open
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger whose lines carry `logger_name=name`."""
+    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger(logger_name=name))
+
+
+def configure(settings: LogSettings, service: str = "") -> None:
+    """Lines to stdout from now on. Loggers made earlier follow."""
+
+    def stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if service:
+            event.setdefault("service", service)
+        return event
+
+    renderer: Any = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    if settings.format == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            stamp,
+            add_trace,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if settings.format == "console" else [structlog.processors.dict_tracebacks]),
+            _to_sinks,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries speak through `logging`: their warnings become lines of ours.
+    root = logging.getLogger()
+    root.handlers[:] = [_FromLogging()]
+    root.setLevel(logging.WARNING)
+
+
+def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Adds trace_id and span_id when there is a current span."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = f"{context.trace_id:032x}"
+        event["span_id"] = f"{context.span_id:016x}"
+    return event
+
+
+def _to_sinks(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for sink in _sinks:
+        sink(event)
+    return event
+
+
+def add_sink(sink: Sink) -> Callable[[], None]:
+    """Every line goes to `sink` too, until the returned function is called."""
+    _sinks.append(sink)
+    return lambda: _sinks.remove(sink)
+
+
+class _FromLogging(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("opentelemetry"):
+            level = logging.DEBUG  # a collector that is down is not our callers' business
+        else:
+            level = record.levelno
+        log = get_logger(record.name)
+        log.log(level, record.getMessage(), exc_info=record.exc_info or None)

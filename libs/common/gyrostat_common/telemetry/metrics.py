@@ -1,0 +1,53 @@
+"""Counters, gauges and histograms for /metrics, thin over prometheus_client. Asking twice for a name gives the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+_made: dict[str, Any] = {}
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+def counter(name: str, help: str, labels: Sequence[str] = ()) -> Counter:
+    """Only grows. Prometheus adds `_total` to the name."""
+    return _one(Counter, name, help, labels)
+
+
+def gauge(name: str, help: str, labels: Sequence[str] = ()) -> Gauge:
+    """Goes up and down."""
+    return _one(Gauge, name, help, labels)
+
+
+def histogram(name: str, help: str, labels: Sequence[str] = (), buckets: Sequence[float] = SECONDS) -> Histogram:
+    """Counts by upper bound of bucket, in the unit that the name ends with."""
+    return _one(Histogram, name, help, labels, buckets=buckets)
+
+
+def _one(kind: type[M], name: str, help: str, labels: Sequence[str], **options: Any) -> M:
+    made = _made.get(name)
+    if made is None:
+        made = _made[name] = kind(name, help, tuple(labels), registry=REGISTRY, **options)
+    if not isinstance(made, kind) or made._labelnames != tuple(labels):
+        raise ValueError(f"metric {name} exists already with another type or other labels")
+    return made
+
+
+def render() -> bytes:
+    """The text that Prometheus scrapes."""
+    return generate_latest(REGISTRY)

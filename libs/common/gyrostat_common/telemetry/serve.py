@@ -1,0 +1,62 @@
+"""/metrics, /healthz and /readyz over HTTP/1.1: three GETs, nothing else, so no web framework."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from gyrostat_common.telemetry.metrics import render
+
+
+@asynccontextmanager
+async def serve_metrics(address: str, ready: Callable[[], str | None] = lambda: None) -> AsyncIterator[int]:
+    """Yields the bound port. `ready` says why the service is not ready, or None when it is."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(10):
+                while await _answer_one(reader, writer, ready):
+                    pass
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()
+
+    host, _, port = address.rpartition(":")
+    server = await asyncio.start_server(answer, host.strip("[]") or None, int(port), limit=16384)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def _answer_one(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Callable[[], str | None]
+) -> bool:
+    """One request; True when the connection stays open for the next."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    method, path, *_ = (*head.split("\r\n", 1)[0].split(" "), "", "")
+    status, kind, body = _page(method, path.partition("?")[0], ready)
+    keep = "connection: close" not in head.lower() and status == "200 OK"
+    writer.write(
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()
+        + (b"" if method == "HEAD" else body)
+    )
+    await writer.drain()
+    return keep
+
+
+def _page(method: str, path: str, ready: Callable[[], str | None]) -> tuple[str, str, bytes]:
+    text = "text/plain; charset=utf-8"
+    if method not in ("GET", "HEAD"):
+        return "405 Method Not Allowed", text, b"only GET\n"
+    if path == "/metrics":
+        return "200 OK", "text/plain; version=0.0.4; charset=utf-8", render()
+    if path == "/healthz":
+        return "200 OK", text, b"ok\n"
+    if path == "/readyz":
+        reason = ready()
+        return ("200 OK", text, b"ready\n") if reason is None else ("503 Service Unavailable", text, f"{reason}\n".encode())
+    return "404 Not Found", text, b"/metrics /healthz /readyz\n"
