@@ -87,19 +87,22 @@ class MonitorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWindows(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Event-time windows with what was measured in them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEpisodes(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Episodes, newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetEpisode(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One episode with its transitions.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -119,7 +122,8 @@ class MonitorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJudgements(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Verdicts on roll-outs, newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
