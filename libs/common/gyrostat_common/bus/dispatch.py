@@ -218,6 +218,6 @@ def dead_letter_of(group: str, record: codec.Incoming, error: BaseException, tri
     return codec.Outgoing(
         topic=contract.dead_letters(group).name,
         key=record.key,
-        value=record.value,
+        value=b"" if record.key is None and record.value is None else record.value,  # aiokafka wants one of them
         headers=record.headers + tuple((name, text.encode()) for name, text in reasons.items()),
     )
