@@ -1,0 +1,112 @@
+# Every command a person types. `make` prints the list; a target that needs set-up does it first, once.
+# Set-up is remembered by stamp files (build/setup/*): a second run does no set-up work.
+
+PY := .venv/bin/python
+STAMPS := build/setup
+PROJECTS := $(wildcard protos/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml)
+TIERS := unit contract integration e2e chaos
+export PYTHONPATH := examples
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test check lint format unit contract integration e2e chaos chaos-full bench protos events-doc \
+	lock kafka kafka-libs up down status check-settings clean distclean
+
+help: ## print this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
+		awk -F'\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+
+# ---- the two that matter -------------------------------------------------------------------------------------------
+
+demo: $(STAMPS)/python $(STAMPS)/kafka ## set up, then show the closed loop on a year of real flights (ARGS=… passed on)
+	$(PY) -m flights $(ARGS)
+
+test: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## set up, then unit, contract, integration, e2e and chaos smoke
+	$(PY) tools/tiers.py $(TIERS)
+
+# ---- every day -----------------------------------------------------------------------------------------------------
+
+check: $(STAMPS)/python ## before every commit: lint and unit tests, under a minute
+	@$(MAKE) --no-print-directory lint
+	$(PY) tools/tiers.py unit
+
+lint: $(STAMPS)/python ## ruff, mypy strict, import-linter; stubs, AsyncAPI and contract against main
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PY) tools/protos.py --check
+	$(PY) tools/breaking.py
+	$(PY) tools/events_doc.py --check
+	.venv/bin/lint-imports
+	.venv/bin/mypy
+
+format: $(STAMPS)/python ## rewrite the code as ruff likes it
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+unit: $(STAMPS)/python ## domain, use cases, converters; no network; 10 s
+	$(PY) tools/tiers.py unit
+
+contract: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## each port on its fake and on the real thing; protos; events
+	$(PY) tools/tiers.py contract
+
+integration: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## one service at a time, on a real Kafka
+	$(PY) tools/tiers.py integration
+
+e2e: $(STAMPS)/python $(STAMPS)/kafka ## the journeys, all services as processes
+	$(PY) tools/tiers.py e2e
+
+chaos: $(STAMPS)/python $(STAMPS)/kafka ## kills, restarts, duplicates; invariants at the end (smoke, 3 minutes)
+	$(PY) tools/tiers.py chaos
+
+chaos-full: $(STAMPS)/python $(STAMPS)/kafka ## the same, longer (15 minutes)
+	$(PY) tools/tiers.py chaos-full
+
+bench: $(STAMPS)/python $(STAMPS)/kafka ## speed and size: prints figures, asserts nothing about time
+	$(PY) tools/bench.py
+
+# ---- the system on this machine --------------------------------------------------------------------------------------
+
+up: $(STAMPS)/python $(STAMPS)/kafka ## start Kafka and the four services; FROM=folder serves a saved state
+	@$(PY) -m gyrostat_local up --folder $(or $(FROM),data)
+
+down: ## stop what `make up` started; the data stays
+	@test ! -x $(PY) || $(PY) -m gyrostat_local down $(if $(FROM),--folder $(FROM))
+
+status: $(STAMPS)/python ## what `make up` started: service, address, health, data folder
+	@$(PY) -m gyrostat_local status $(if $(FROM),--folder $(FROM))
+
+kafka: $(STAMPS)/python $(STAMPS)/kafka ## run only Kafka, in the foreground, on 127.0.0.1:9092
+	deploy/kafka/run data/kafka
+
+# ---- what is generated -----------------------------------------------------------------------------------------------
+
+protos: $(STAMPS)/python ## make the stubs and descriptor sets from the .proto files
+	$(PY) tools/protos.py
+
+events-doc: $(STAMPS)/python ## make docs/asyncapi.yaml from the descriptors
+	$(PY) tools/events_doc.py
+
+lock: $(STAMPS)/python ## make requirements.lock from requirements.in
+	tools/lock $(ARGS)
+
+# ---- set-up ----------------------------------------------------------------------------------------------------------
+
+setup: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## all set-up and nothing else
+
+kafka-libs: $(STAMPS)/kafka ## fetch the Kafka jars into build/kafka/libs
+
+$(STAMPS)/python: requirements.lock $(PROJECTS) tools/setup
+	tools/setup python
+
+$(STAMPS)/kafka: deploy/kafka/pom.xml tools/setup
+	tools/setup kafka
+
+$(STAMPS)/postgres: tools/setup
+	tools/setup postgres
+
+clean: ## remove what tests, demo and `make up` left behind; keep the set-up
+	rm -rf data build/demo build/test .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the set-up too
+	rm -rf build .venv
