@@ -41,33 +41,89 @@ def _class(name: str) -> Any:
 if TYPE_CHECKING:
     from gyrostat.oip.grpc_service_pb2 import (
         InferBatchStatistics as InferBatchStatistics,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         InferParameter as InferParameter,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         InferStatistics as InferStatistics,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         InferTensorContents as InferTensorContents,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelConfigRequest as ModelConfigRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelConfigResponse as ModelConfigResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelInferRequest as ModelInferRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelInferResponse as ModelInferResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelMetadataRequest as ModelMetadataRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelMetadataResponse as ModelMetadataResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelReadyRequest as ModelReadyRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelReadyResponse as ModelReadyResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelStatistics as ModelStatistics,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelStatisticsRequest as ModelStatisticsRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelStatisticsResponse as ModelStatisticsResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ModelStreamInferResponse as ModelStreamInferResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryIndexRequest as RepositoryIndexRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryIndexResponse as RepositoryIndexResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelLoadRequest as RepositoryModelLoadRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelLoadResponse as RepositoryModelLoadResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelUnloadRequest as RepositoryModelUnloadRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelUnloadResponse as RepositoryModelUnloadResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ServerLiveRequest as ServerLiveRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ServerLiveResponse as ServerLiveResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ServerMetadataRequest as ServerMetadataRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ServerMetadataResponse as ServerMetadataResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ServerReadyRequest as ServerReadyRequest,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         ServerReadyResponse as ServerReadyResponse,
+    )
+    from gyrostat.oip.grpc_service_pb2 import (
         StatisticDuration as StatisticDuration,
     )
     from gyrostat.oip.model_config_pb2 import ModelConfig as ModelConfig
