@@ -1,0 +1,194 @@
+"""Top-level verbs that look: status, explain, doctor."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gyrostat_client.cli.options import Json
+from gyrostat_client.cli.output import console, grid, percent, print_json, print_json_line, say, table, utc
+from gyrostat_client.cli.session import session
+
+if TYPE_CHECKING:
+    from gyrostat_client.client import Client
+    from gyrostat_client.explain import Link
+    from gyrostat_client.status import ModelLine, Status
+
+
+def status(
+    ctx: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew until interrupted.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Models, roll-outs, episodes, label coverage, replicas and lag on one page."""
+    with session(ctx) as client:
+        if watch:
+            return _watch(client, every, as_json)
+        found = _status(client)
+    if as_json:
+        return print_json(found)
+    console().print(page(found))
+
+
+def explain(
+    ctx: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="PREDICTION|VERSION", help="A prediction id, or fraud:3, fraud@champion.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Why did this version answer this? The chain from a prediction to the promotion and its cause."""
+    from rich.tree import Tree
+
+    from gyrostat_client import explain as chain
+
+    with session(ctx) as client:
+        root = client.portal.call(chain.explain(client.asynchronous, what))
+    gaps = list(chain.missing(root))
+    if as_json:
+        return print_json({"chain": root, "missing": gaps})
+    tree = Tree(_link(root), guide_style="dim")
+    _grow(tree, root)
+    console().print(tree)
+    if gaps:
+        say(f"\n{len(gaps)} link{'s' * (len(gaps) != 1)} missing:", style="bold yellow")
+        for gap in gaps:
+            say(f"  {gap.kind} {gap.id}: {gap.text}")
+    else:
+        say("\nno link is missing", style="dim")
+
+
+def doctor(ctx: typer.Context, as_json: Json = False) -> None:
+    """Looks for what can be wrong: services, Kafka and topics, clocks, disk, libraries, lag."""
+    from gyrostat_client import doctor as doctoring
+
+    with session(ctx) as client:
+        checks = client.portal.call(doctoring.examine(client.asynchronous))
+    states = {check.state for check in checks}
+    if as_json:
+        print_json(checks)
+    else:
+        from rich.text import Text
+
+        styles = {"ok": "green", "warning": "yellow", "failed": "bold red", "unreachable": "bold red"}
+        table(
+            ["*what", "*state", "found", "next"],
+            ([check.name, Text(check.state, style=styles[check.state]), check.found, check.next] for check in checks),
+        )
+    if "unreachable" in states:
+        raise typer.Exit(3)
+    if "failed" in states:
+        raise typer.Exit(1)
+
+
+def page(found: "Status") -> Any:
+    """The page of `status` as one thing to print."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Any] = []
+    if found.models:
+        parts.append(
+            grid(
+                [
+                    "*model",
+                    ">champ",
+                    "canary",
+                    "*roll-out",
+                    "*pilot",
+                    "*watermark",
+                    "*state",
+                    ">epis.",
+                    ">labels",
+                    ">rev",
+                ],
+                [_row(line) for line in found.models],
+                title=f"environment {found.environment}",
+            )
+        )
+    else:
+        parts.append(Text("no models yet; `gyrostat models create NAME` makes one", style="dim"))
+    if found.replicas:
+        parts.append(
+            grid(
+                ["*replica", "*last heard", "serves", "behind", "not loaded"],
+                [
+                    [
+                        one.replica,
+                        utc(one.at),
+                        ", ".join(f"{model} r{revision}" for model, revision in one.revisions.items()),
+                        ", ".join(one.behind),
+                        ", ".join(one.failed),
+                    ]
+                    for one in found.replicas
+                ],
+            )
+        )
+    else:
+        parts.append(Text("no replica has said anything yet", style="yellow"))
+    if found.lag_records:
+        lag = "  ".join(f"{topic} {count:,}" for topic, count in sorted(found.lag_records.items()))
+        parts.append(Text(f"monitor's lag in records: {lag}", style="dim"))
+    parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
+    return Group(*parts)
+
+
+def _row(line: "ModelLine") -> list[object]:
+    canary = f"{line.canary} at {percent(line.canary_weight)}" if line.canary else ""
+    if line.shadows:
+        canary = f"{canary} shadow {','.join(map(str, line.shadows))}".strip()
+    rollout = f"{line.rollout} v{line.rollout_version}" if line.rollout else ""
+    coverage = "–" if line.label_coverage is None else f"{line.label_coverage:.0%}"
+    watermark = f"{line.watermark:%Y-%m-%d %H:%MZ}" if line.watermark else "–"
+    return [
+        line.model,
+        line.champion or "none",
+        canary,
+        rollout + (" held" if line.held else ""),
+        line.autopilot,
+        watermark,
+        line.state or "–",
+        len(line.open_episodes) or "",
+        coverage,
+        line.plan_revision,
+    ]
+
+
+def _status(client: "Client") -> "Status":
+    from gyrostat_client import status as reading
+
+    return client.portal.call(reading.status(client.asynchronous))
+
+
+def _watch(client: "Client", every: float, as_json: bool) -> None:
+    """Shows the page anew until interrupted; as JSON, an object a look."""
+    import threading
+
+    from rich.live import Live
+
+    pause = threading.Event()
+    if as_json:
+        while True:
+            print_json_line(_status(client))
+            pause.wait(every)
+    with Live(page(_status(client)), console=console(), auto_refresh=False, screen=False) as live:
+        while True:
+            pause.wait(every)
+            live.update(page(_status(client)), refresh=True)
+
+
+def _link(link: "Link") -> Any:
+    from rich.text import Text
+
+    line = Text()
+    line.append(f"{link.kind} ", style="bold yellow" if link.missing else "bold cyan")
+    line.append(f"{link.id}  " if link.id else "")
+    if link.at is not None:
+        line.append(f"{utc(link.at)}  ", style="dim")
+    line.append(("missing: " if link.missing else "") + link.text, style="yellow" if link.missing else "")
+    return line
+
+
+def _grow(tree: Any, link: "Link") -> None:
+    for child in link.links:
+        _grow(tree.add(_link(child)), child)

@@ -1,0 +1,213 @@
+"""Reads the log as it is: every topic of the contract decoded by the options on the event messages, dead letters too.
+
+Reading leaves no trace: no consumer group, nothing committed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from gyrostat.events.v1 import events_pb2
+from gyrostat_client.blocking import Blocking, blocking_iterator
+from gyrostat_client.errors import Unreachable
+from gyrostat_client.unroll import PredictionRow, rows
+from gyrostat_common.bus import codec, contract
+from gyrostat_common.bus.event import Tombstone
+from gyrostat_common.errors import InvalidInput, NotFound
+from gyrostat_common.settings import KafkaSettings
+
+_CONNECT_S = 5.0
+
+
+@dataclass(frozen=True)
+class TailedEvent:
+    """A record of the log. `payload` is None for a tombstone and for what cannot be decoded; `note` says which."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+    key: str
+    id: str = ""
+    type: str = ""
+    source: str = ""
+    subject: str = ""
+    time: datetime | None = None
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+    note: str = ""
+    payload: Message | None = None
+
+    @property
+    def model(self) -> str:
+        """The model it is about, or empty."""
+        named = getattr(self.payload, "model", "")
+        return named if isinstance(named, str) else ""
+
+    def predictions(self) -> Iterable[PredictionRow]:
+        """The rows of a micro-batch of predictions; nothing for other events."""
+        return rows(self.payload) if isinstance(self.payload, events_pb2.PredictionLogged) else ()
+
+
+class AsyncEvents:
+    """What the services say."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+
+    async def tail(
+        self,
+        topics: Sequence[str] = (),
+        *,
+        model: str = "",
+        from_beginning: bool = False,
+        follow: bool = True,
+        limit: int | None = None,
+    ) -> AsyncIterator[TailedEvent]:
+        """Events as they come; all topics of the contract unless some are named.
+
+        `from_beginning` starts at the oldest record; `follow=False` ends at what was there at the start; `limit` ends
+        after so many events. Raises Unreachable when no broker answers, NotFound for a topic that is not there.
+        """
+        async with _Consumer(self._kafka) as consumer:
+            partitions = await _partitions(consumer, self._kafka.topic_prefix, topics)
+            ends = {place: end for place, end in (await consumer.end_offsets(partitions)).items()}
+            consumer.assign(partitions)
+            await (consumer.seek_to_beginning() if from_beginning or not follow else consumer.seek_to_end())
+            left = await _unread(consumer, ends) if not follow else None
+            seen = 0
+            while left is None or left:
+                for place, records in (await consumer.getmany(timeout_ms=500, max_records=500)).items():
+                    for record in records:
+                        event = to_event(record, self._kafka.topic_prefix)
+                        if model and model not in (event.model, event.subject.partition(":")[0], event.key):
+                            continue
+                        yield event
+                        seen += 1
+                        if limit is not None and seen >= limit:
+                            return
+                    if left is not None and await consumer.position(place) >= ends[place]:
+                        left.discard(place)
+
+
+class Events(Blocking):
+    """AsyncEvents without `await`."""
+
+    tail = blocking_iterator(AsyncEvents.tail)
+
+
+def to_event(record: Any, prefix: str = "") -> TailedEvent:
+    """A record of aiokafka as an event; what cannot be decoded says why in `note`."""
+    topic = record.topic.removeprefix(prefix)
+    headers = tuple((name, bytes(value)) for name, value in record.headers)
+    place = {
+        "topic": topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "at": datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        "key": _text(record.key),
+    }
+    if topic.endswith(".dlq"):
+        return TailedEvent(**place, **_dead_letter(headers, record))
+    incoming = codec.Incoming(
+        topic=topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=headers,
+        timestamp_ms=record.timestamp,
+    )
+    try:
+        decoded = codec.decode(incoming)
+    except InvalidInput as error:
+        return TailedEvent(**place, note=f"cannot be decoded: {error}")
+    if isinstance(decoded, Tombstone):
+        return TailedEvent(**place, note="tombstone")
+    return TailedEvent(**place, **_attributes(decoded.event))
+
+
+def _attributes(event: Any) -> dict[str, Any]:
+    """Fields of TailedEvent from a decoded event."""
+    message: Any = type(event.payload)
+    known = contract.of_message(message)
+    return {
+        "id": event.id,
+        "type": known.type,
+        "source": event.source,
+        "subject": event.subject,
+        "time": event.time,
+        "correlation_id": event.correlation_id,
+        "causation_id": event.causation_id,
+        "traceparent": event.traceparent,
+        "payload": event.payload,
+    }
+
+
+def _dead_letter(headers: codec.Headers, record: Any) -> dict[str, Any]:
+    """A dead letter: why it is there, and the original event where it can be decoded."""
+    said = {name: _text(value) for name, value in headers if name.startswith("dlq_")}
+    why = (
+        f"{said.get('dlq_error', 'error')} in {said.get('dlq_group', '?')} after {said.get('dlq_tries', '?')} tries: "
+        f"{said.get('dlq_detail', '')} (from {said.get('dlq_topic', '?')}/{said.get('dlq_partition', '?')} "
+        f"at {said.get('dlq_offset', '?')})"
+    )
+    try:
+        return {**_attributes(codec.decode_event(headers, record.key, record.value or b"")), "note": why}
+    except InvalidInput as error:
+        return {"note": f"{why}; cannot be decoded: {error}"}
+
+
+class _Consumer:
+    """An aiokafka consumer without a group, started within a limit and stopped under one."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+
+    async def __aenter__(self) -> Any:
+        from aiokafka import AIOKafkaConsumer
+        from aiokafka.errors import KafkaError
+
+        from gyrostat_common.bus.connection import client_options
+
+        self._opened = AIOKafkaConsumer(**client_options(self._kafka), enable_auto_commit=False)
+        try:
+            await asyncio.wait_for(self._opened.start(), _CONNECT_S)
+        except (KafkaError, TimeoutError, OSError):
+            await asyncio.wait_for(self._opened.stop(), _CONNECT_S)
+            raise Unreachable("Kafka", self._kafka.bootstrap_servers) from None
+        return self._opened
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.wait_for(self._opened.stop(), _CONNECT_S)
+
+
+async def _partitions(consumer: Any, prefix: str, wanted: Sequence[str]) -> list[Any]:
+    """All partitions of the wanted topics; those of the contract that exist when none is named."""
+    from aiokafka import TopicPartition
+
+    there = {name for name in await consumer.topics() if name.startswith(prefix)}
+    names = [prefix + name for name in wanted] or sorted(
+        name for name in there if contract.of_topic(name.removeprefix(prefix)) or name.endswith(".dlq")
+    )
+    if missing := [name for name in names if name not in there]:
+        raise NotFound(f"no topic {', '.join(missing)} in this Kafka; `gyrostat topics apply` creates what is missing")
+    if not names:
+        raise NotFound("this Kafka has no topic of ours; `gyrostat topics apply` creates them")
+    return [
+        TopicPartition(name, number) for name in names for number in sorted(consumer.partitions_for_topic(name) or ())
+    ]
+
+
+async def _unread(consumer: Any, ends: dict[Any, int]) -> set[Any]:
+    """The partitions that hold records before their end."""
+    return {place for place, end in ends.items() if await consumer.position(place) < end}
+
+
+def _text(raw: bytes | None) -> str:
+    return "" if raw is None else raw.decode(errors="replace")

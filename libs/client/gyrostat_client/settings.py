@@ -1,0 +1,27 @@
+"""Where the services are and who calls: GYROSTAT_CLIENT__… and the shared groups."""
+
+import getpass
+
+from pydantic import Field
+
+from gyrostat_common.settings import ServiceSettings
+
+
+def _user() -> str:
+    """Who is logged in, for the audit log."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "anonymous"
+
+
+class Settings(ServiceSettings, service="client"):
+    """What the SDK and the `gyrostat` command read from the environment."""
+
+    registry_address: str = Field("127.0.0.1:8011", description="gRPC address of the registry")
+    inference_address: str = Field("127.0.0.1:8001", description="gRPC address of inference")
+    monitor_address: str = Field("127.0.0.1:8021", description="gRPC address of the monitor")
+    trainer_address: str = Field("127.0.0.1:8031", description="gRPC address of the trainer")
+    actor: str = Field(default_factory=_user, description="Who calls; lands in the audit log")
+    environment: str = Field("production", description="Environment that plans and roll-outs are about")
+    timeout_s: float = Field(10.0, gt=0, description="Deadline of one call in seconds")
