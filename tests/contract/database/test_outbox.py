@@ -1,0 +1,228 @@
+"""What outbox, inbox and their relay promise, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from support.events import NOON, Heard, a_plan, a_promotion, an_outcome
+
+from gyrostat.events.v1 import events_pb2
+from gyrostat_common import bus, inbox, outbox, telemetry
+from gyrostat_common.clock import FixedClock
+from gyrostat_common.database import Database
+from gyrostat_common.errors import Unavailable
+
+PLAN, OUTCOME, PROMOTED = events_pb2.ServingPlan, events_pb2.OutcomeRecorded, events_pb2.ModelPromoted
+
+
+class Sending:
+    """A producer into a bus in memory that can hold, lose or refuse an ack."""
+
+    def __init__(self, log: bus.MemoryBus) -> None:
+        self._log = log
+        self.open = asyncio.Event()
+        self.open.set()
+        self.lose_ack_of: set[str] = set()
+        self.sent: list[bus.Event] = []
+
+    async def send(self, event: bus.Event) -> tuple[int, int]:
+        await self.open.wait()
+        self.sent.append(event)
+        async with self._log.producer() as producer:
+            place = await producer.send(event)
+        if event.id in self.lose_ack_of:
+            self.lose_ack_of.remove(event.id)
+            raise Unavailable("the ack was lost")
+        return place
+
+
+@pytest.fixture
+def log() -> bus.MemoryBus:
+    return bus.MemoryBus()
+
+
+async def waiting(db: Database) -> int:
+    async with db.reading() as tx:
+        return await outbox.count(tx)
+
+
+async def until_empty(db: Database) -> None:
+    async with asyncio.timeout(20):
+        while await waiting(db):
+            await asyncio.sleep(0.005)
+
+
+async def put(db: Database, *events: bus.Event) -> None:
+    async with db.transaction() as tx:
+        await outbox.add_all(tx, events)
+
+
+async def test_an_event_leaves_after_the_commit_just_as_it_was(db: Database, log: bus.MemoryBus) -> None:
+    event = a_promotion(3, correlation_id="loop", causation_id="parent", partition=0)
+    async with outbox.relay(db, Sending(log), "registry"):
+        async with db.transaction() as tx:
+            await outbox.add(tx, event)
+            assert log.events(PROMOTED) == []
+        await until_empty(db)
+    [sent] = log.events(PROMOTED)
+    assert sent.id == event.id
+    assert (sent.payload, sent.key, sent.subject, sent.source, sent.time, sent.correlation_id, sent.causation_id) == (
+        event.payload,
+        event.key,
+        event.subject,
+        event.source,
+        event.time,
+        "loop",
+        "parent",
+    )
+
+
+async def test_a_rolled_back_event_never_leaves(db: Database, log: bus.MemoryBus) -> None:
+    async with outbox.relay(db, Sending(log), "registry"):
+        with pytest.raises(ValueError, match="no"):
+            async with db.transaction() as tx:
+                await outbox.add(tx, a_promotion(1))
+                raise ValueError("no")
+        await put(db, a_promotion(2))
+        await until_empty(db)
+    assert [event.payload.version_after for event in log.events(PROMOTED)] == [2]
+
+
+async def test_events_of_a_key_leave_one_after_the_other(db: Database, log: bus.MemoryBus) -> None:
+    producer = Sending(log)
+    plans = [a_plan(revision) for revision in range(1, 30)]
+    producer.lose_ack_of = {plans[4].id, plans[11].id}
+    await put(db, *plans)
+    async with outbox.relay(db, producer, "registry"):
+        await until_empty(db)
+    revisions = [event.payload.revision for event in log.events(PLAN)]
+    # A lost ack repeats the event; none is sent before the one ahead of it is acknowledged.
+    assert list(dict.fromkeys(revisions)) == list(range(1, 30))
+    assert revisions == sorted(revisions)
+    assert len(revisions) == 31
+
+
+async def test_the_next_relay_sends_what_the_last_one_left(db: Database, log: bus.MemoryBus) -> None:
+    stuck = Sending(log)
+    stuck.open.clear()
+    await put(db, *(an_outcome(f"p{n}") for n in range(3)))
+    async with outbox.relay(db, stuck, "monitor"):
+        pass
+    assert await waiting(db) == 3
+    async with outbox.relay(db, Sending(log), "monitor"):
+        await until_empty(db)
+    assert len(log.events(OUTCOME)) == 3
+
+
+async def test_an_event_sent_but_not_marked_is_sent_again_and_recognised(db: Database, log: bus.MemoryBus) -> None:
+    event = a_promotion(1)
+    producer = Sending(log)
+    producer.lose_ack_of = {event.id}  # as after a kill between the ack and the mark
+    effects = []
+
+    async def effect(received: bus.Received) -> None:
+        async with db.transaction() as tx:
+            if await inbox.first_time(tx, received):
+                effects.append(received.event.id)
+
+    await put(db, event)
+    async with outbox.relay(db, producer, "registry"), log.consume("trainer", [bus.Route(PROMOTED, effect)]):
+        await until_empty(db)
+        await log.settled()
+    assert len(log.events(PROMOTED)) == 2
+    assert effects == [event.id]
+
+
+async def test_only_one_relay_works_at_a_time(db: Database, log: bus.MemoryBus) -> None:
+    clock = FixedClock(NOON)
+    first, second = Sending(log), Sending(log)
+    first.open.clear()
+    async with outbox.relay(db, first, "registry", clock=clock):
+        await put(db, a_plan(1))
+        while not await leased(db):
+            await asyncio.sleep(0.005)
+        async with outbox.relay(db, second, "registry", clock=clock) as other:
+            assert await other.send_some() == 0
+            assert second.sent == []
+            clock.advance(outbox.LEASE + timedelta(seconds=1))  # the first has died without a word
+            assert await other.send_some() == 1
+            assert [event.payload.revision for event in second.sent] == [1]
+
+
+async def leased(db: Database) -> bool:
+    from sqlalchemy import select
+
+    from gyrostat_common.tables import leases
+
+    async with db.reading() as tx:
+        return (await tx.execute(select(leases))).first() is not None
+
+
+async def test_an_event_carries_the_trace_it_was_made_in(db: Database, log: bus.MemoryBus) -> None:
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-00"
+    async with outbox.relay(db, Sending(log), "registry"):
+        with telemetry.span("call", traceparent=traceparent):
+            await put(db, a_promotion(1))
+        await until_empty(db)
+    assert log.events(PROMOTED)[0].traceparent == traceparent
+
+
+async def test_thousands_of_events_leave_quickly(db: Database, log: bus.MemoryBus) -> None:
+    async with outbox.relay(db, Sending(log), "monitor"):
+        await put(db, *(an_outcome(f"p{n}") for n in range(3000)))
+        await until_empty(db)
+    assert len({event.id for event in log.events(OUTCOME)}) == len(log.events(OUTCOME)) == 3000
+
+
+def received(event: bus.Event) -> bus.Received:
+    return bus.Received(event=event, topic="model.promoted", partition=0, offset=0, timestamp_ms=0)
+
+
+async def test_an_event_is_new_once_per_source_and_id(db: Database) -> None:
+    one = received(a_promotion(1, id="x"))
+    other = received(a_promotion(1, id="x", source="another"))
+    async with db.transaction() as tx:
+        assert await inbox.first_time(tx, one)
+        assert not await inbox.first_time(tx, one)
+        assert await inbox.first_time(tx, other)
+
+
+async def test_a_batch_is_cut_down_to_what_is_new(db: Database) -> None:
+    events = [received(a_promotion(n, id=f"{n}")) for n in range(1000)]
+    async with db.transaction() as tx:
+        assert len(await inbox.first_times(tx, events[:500])) == 500
+        new = await inbox.first_times(tx, [*events, *events[900:]])
+    assert [one.event.id for one in new] == [str(n) for n in range(500, 1000)]
+
+
+async def test_what_was_rolled_back_is_new_again(db: Database) -> None:
+    one = received(a_promotion(1))
+    with pytest.raises(ValueError, match="no"):
+        async with db.transaction() as tx:
+            assert await inbox.first_time(tx, one)
+            raise ValueError("no")
+    async with db.transaction() as tx:
+        assert await inbox.first_time(tx, one)
+
+
+async def test_old_ids_are_forgotten(db: Database, log: bus.MemoryBus) -> None:
+    clock = FixedClock(NOON)
+    old, young = received(a_promotion(1, id="old")), received(a_promotion(1, id="young"))
+    async with db.transaction() as tx:
+        await inbox.first_time(tx, old, clock)
+        clock.advance(timedelta(days=5))
+        await inbox.first_time(tx, young, clock)
+        clock.advance(timedelta(days=3))
+        await inbox.prune(tx, clock.now())
+        assert not await inbox.first_time(tx, young, clock)
+        assert await inbox.first_time(tx, old, clock)
+
+
+async def test_the_heard_effect_is_kept_when_the_handler_is_repeated(db: Database, log: bus.MemoryBus) -> None:
+    heard = Heard()
+    await put(db, a_promotion(1), a_promotion(2))
+    async with outbox.relay(db, Sending(log), "registry"), log.consume("trainer", [bus.Route(PROMOTED, heard.one)]):
+        await heard.until(2)
+    assert [payload.version_after for payload in heard.payloads] == [1, 2]
