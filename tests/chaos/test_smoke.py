@@ -1,6 +1,6 @@
 """Kills during traffic; at the end nothing is lost, nothing is twice, and the books balance.
 
-One seed, one order of kills: the same run every time as far as processes allow. The invariants do not depend on the timing.
+One seed and one order of kills. The invariants do not depend on the timing.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ async def test_each_service_and_the_broker_may_restart_in_mid_traffic() -> None:
         for name in ("registry", "monitor", "trainer", "kafka"):
             before = len(traffic.sent)
             await system.restart(name)
-            await eventually(lambda: _more(traffic, before), f"answers go on after {name} restarted")
+            await eventually(lambda before=before: _more(traffic, before), f"answers go on after {name} restarted")
             assert not running.done(), running.exception()
         stop.set()
         await running

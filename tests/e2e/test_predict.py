@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -115,8 +116,12 @@ for name, value in values.items():
     inputs.append(tensor)
 print(float(c.infer("triton", inputs).as_numpy("probabilities")[0, 1]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, system.address("inference")], capture_output=True, text=True, timeout=60
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", script, system.address("inference")],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(chance(0.5), abs=1e-6)

@@ -108,7 +108,7 @@ async def test_promote_and_rollback_by_hand_leave_a_history(client: AsyncClient)
     await client.rollouts.rollback("history", reason="tried")
     await eventually(lambda: answers("1"), "version 1 answers again")
     plans = await client.plans.list("history")
-    assert [plan.champion.number for plan in plans][0] == 1
+    assert plans[0].champion.number == 1
     assert [plan.revision for plan in plans] == sorted((plan.revision for plan in plans), reverse=True)
     stages = {version.number: version.stage for version in await client.versions.list("history")}
     assert stages == {1: model_pb2.STAGE_CHAMPION, 2: model_pb2.STAGE_RETIRED}

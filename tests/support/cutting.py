@@ -1,7 +1,7 @@
 """A TCP proxy that loses replies: the call arrives, its effect is committed, the answer never comes back.
 
-`arm()` makes it drop the connection at the first HEADERS frame that the server sends, i.e. when a reply begins; every byte
-towards the server has been passed on by then. Used to prove that a repeat of a mutating call has one effect.
+`arm()` makes it drop the connection at the first HEADERS frame that the server sends, i.e. when a reply begins; every
+byte towards the server has been passed on by then. Used to prove that a repeat of a mutating call has one effect.
 """
 
 from __future__ import annotations
