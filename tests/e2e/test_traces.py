@@ -1,4 +1,4 @@
-"""Traces reach from a sampled call to its event and its archive commit; causes reach from a promotion to predictions."""
+"""Traces lead from a sampled call to its event and its archive commit; causes from a promotion to predictions."""
 
 from __future__ import annotations
 
