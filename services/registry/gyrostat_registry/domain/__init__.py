@@ -1,0 +1,1 @@
+"""What the registry knows: values and pure functions. No I/O, no clock, no driver."""

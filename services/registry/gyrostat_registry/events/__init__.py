@@ -1,0 +1,1 @@
+"""What the registry hears and says."""

@@ -1,0 +1,160 @@
+"""Plans as they are looked at: now, as of a time, as a stream; the replicas; and the log compared with the tables."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+
+from gyrostat_common.clock import Clock
+from gyrostat_registry.domain.audit import REGISTRY, Caller
+from gyrostat_registry.domain.errors import EnvironmentNotFound, PlanNotFound
+from gyrostat_registry.domain.evidence import Replica
+from gyrostat_registry.domain.names import DEFAULT_ENVIRONMENT
+from gyrostat_registry.domain.paging import Listed, Page
+from gyrostat_registry.domain.plan import Plan
+from gyrostat_registry.usecases.ledger import Ledger
+from gyrostat_registry.usecases.moves import Moves
+from gyrostat_registry.usecases.ports import Announcer, Records, Store
+
+REPLICA_KEPT = timedelta(days=1)
+Key = tuple[str, str]
+
+
+class Changes:
+    """Wakes those who watch, after a commit. Of this process only: watchers look again after a while anyway."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def tell(self) -> None:
+        """Something changed."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    def next(self) -> asyncio.Event:
+        """Set at the next change. Take it before looking, so that no change falls between."""
+        return self._next
+
+
+class Plans:
+    """What is live, and what was."""
+
+    def __init__(self, store: Store, changes: Changes, *, look_again_s: float = 1.0) -> None:
+        self._store = store
+        self._changes = changes
+        self._look_again_s = look_again_s
+
+    async def get(self, environment: str, model: str, at: datetime | None) -> Plan:
+        """The plan in force now or at a wall time. PlanNotFound."""
+        environment = environment or DEFAULT_ENVIRONMENT
+        async with self._store.reading() as tx:
+            await tx.model(model)
+            await _check_environment(tx, environment)
+            plan = await tx.plan(environment, model, at)
+        if plan is None:
+            when = f" at {at.isoformat()}" if at else ""
+            raise PlanNotFound(f"{model} had no plan in {environment}{when}: it has not been live")
+        return plan
+
+    async def list(self, environment: str, model: str, page: Page) -> Listed[Plan]:
+        """The plan in force of every model, or all revisions of one, newest first."""
+        environment = environment or DEFAULT_ENVIRONMENT
+        async with self._store.reading() as tx:
+            await _check_environment(tx, environment)
+            if not model:
+                return await tx.plans_in_force(environment, page)
+            await tx.model(model)
+            return await tx.plan_history(environment, model, page)
+
+    async def watch(self, environment: str) -> AsyncIterator[Plan]:
+        """Every plan in force, then each new revision, without gaps; never ends."""
+        environment = environment or DEFAULT_ENVIRONMENT
+        async with self._store.reading() as tx:
+            await _check_environment(tx, environment)
+        seen: dict[str, int] = {}
+        while True:
+            woken = self._changes.next()
+            for plan in await self._newer(environment, seen):
+                seen[plan.model] = plan.revision
+                yield plan
+            try:
+                async with asyncio.timeout(self._look_again_s):
+                    await woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _newer(self, environment: str, seen: Mapping[str, int]) -> tuple[Plan, ...]:
+        found: tuple[Plan, ...] = ()
+        async with self._store.reading() as tx:
+            for (place, model), revision in (await tx.revisions()).items():
+                if place == environment and revision > seen.get(model, 0):
+                    above = seen.get(model, revision - 1)
+                    found += await tx.plans_between(environment, model, above, revision)
+        return found
+
+    async def replicas(self, environment: str) -> tuple[Replica, ...]:
+        """What replicas last said, of those heard of in the last day."""
+        environment = environment or DEFAULT_ENVIRONMENT
+        async with self._store.reading() as tx:
+            await _check_environment(tx, environment)
+            return await tx.replicas(environment)
+
+
+class Repair:
+    """Compares what lies in `serving.plan` with the tables and puts right what differs."""
+
+    def __init__(self, store: Store, moves: Moves, announcer: Announcer, ledger: Ledger, clock: Clock) -> None:
+        self._store = store
+        self._moves = moves
+        self._announcer = announcer
+        self._ledger = ledger
+        self._clock = clock
+        self._suspects: dict[Key, int] = {}
+
+    async def compare(self, last: Mapping[Key, int], highest: Mapping[Key, int], *, sure: bool) -> int:
+        """Republishes what is missing or older, and goes on above what is newer; how many plans went out.
+
+        `last` is the revision that compaction keeps by (environment, model), `highest` the highest that was seen. While
+        events wait in the outbox nothing can be said. Unless `sure`, a missing one must be missed twice in a row, for
+        the reader may just be behind.
+        """
+        missed: dict[Key, int] = {}
+        count = 0
+        async with self._store.transaction() as tx:
+            await tx.forget_replicas(self._clock.now() - REPLICA_KEPT)
+            if await self._announcer.waiting():
+                return 0
+            for key, own in (await tx.revisions()).items():
+                if highest.get(key, 0) > own:
+                    await self._go_on_above(tx, key, highest[key])
+                    count += 1
+                elif last.get(key, 0) < own:
+                    missed[key] = own
+                    if sure or self._suspects.get(key) == own:
+                        await self._say_again(tx, key, last.get(key, 0))
+                        count += 1
+        self._suspects = missed
+        return count
+
+    async def _go_on_above(self, tx: Records, key: Key, seen: int) -> None:
+        environment, model = key
+        place = await self._moves.place(tx, environment, model)
+        rollout = await tx.active_rollout(environment, model)
+        reason = f"the log held revision {seen}, this database {place.plan.revision if place.plan else 0}: restored"
+        caller = Caller(REGISTRY)
+        await self._ledger.note(tx, caller, "plan.restore", f"{environment}/{model}", model=model, reason=reason)
+        await self._moves.publish(tx, place, place.lineup, rollout, caller, reason, REGISTRY, above=seen)
+
+    async def _say_again(self, tx: Records, key: Key, seen: int) -> None:
+        environment, model = key
+        plan = await tx.plan(environment, model)
+        if plan is None:
+            return
+        reason = f"the log held revision {seen} instead of {plan.revision}"
+        caller = Caller(REGISTRY)
+        await self._ledger.note(tx, caller, "plan.republish", f"{environment}/{model}", model=model, reason=reason)
+        await self._announcer.plan(plan, caller)
+
+
+async def _check_environment(tx: Records, environment: str) -> None:
+    if environment not in await tx.environments():
+        raise EnvironmentNotFound(f"there is no environment {environment!r}")

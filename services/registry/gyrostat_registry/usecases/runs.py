@@ -1,0 +1,64 @@
+"""Runs: recorded, gone on with, looked at."""
+
+from dataclasses import replace
+
+from gyrostat_common.clock import Clock
+from gyrostat_common.ids import Ids
+from gyrostat_registry.domain.audit import Caller
+from gyrostat_registry.domain.errors import RunNotFound
+from gyrostat_registry.domain.names import checked_run_id
+from gyrostat_registry.domain.paging import Listed, Page
+from gyrostat_registry.domain.run import Run, checked, merged
+from gyrostat_registry.usecases.ledger import Ledger
+from gyrostat_registry.usecases.ports import Store
+
+
+class Runs:
+    """The record of executions that may make versions."""
+
+    def __init__(self, store: Store, ledger: Ledger, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = ids
+
+    async def create(self, caller: Caller, run: Run) -> Run:
+        """A new run; without an id it is given one. Its model must exist."""
+        now = self._clock.now()
+        run_id = checked_run_id(run.id) if run.id else self._ids.new()
+        made = checked(replace(run, id=run_id, created_by=caller.actor, started_at=run.started_at or now))
+        async with self._store.transaction() as tx:
+            await tx.model(made.model)
+            await tx.add_run(made)
+            by = replace(caller, correlation_id=made.correlation_id)
+            await self._ledger.note(tx, by, "CreateRun", made.id, model=made.model, detail={"status": made.status})
+        return made
+
+    async def update(self, caller: Caller, change: Run) -> Run:
+        """Merges what is set into a run."""
+        async with self._store.transaction() as tx:
+            run = await tx.run(change.id, lock=True)
+            if run is None:
+                raise RunNotFound(f"there is no run {change.id!r}")
+            after = merged(run, change)
+            await tx.save_run(after)
+            if after.status != run.status:
+                by = replace(caller, correlation_id=after.correlation_id)
+                detail = {"before": run.status, "after": after.status}
+                await self._ledger.note(tx, by, "UpdateRun", run.id, model=run.model, detail=detail)
+            return after
+
+    async def get(self, run_id: str) -> Run:
+        """One run. RunNotFound."""
+        async with self._store.reading() as tx:
+            run = await tx.run(run_id)
+        if run is None:
+            raise RunNotFound(f"there is no run {run_id!r}")
+        return run
+
+    async def list(self, model: str, page: Page) -> Listed[Run]:
+        """Newest first."""
+        async with self._store.reading() as tx:
+            if model:
+                await tx.model(model)
+            return await tx.runs(model, page)
