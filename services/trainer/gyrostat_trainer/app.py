@@ -1,0 +1,138 @@
+"""The wiring: opens everything in order; closing is the reverse. The only file that knows every other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gyrostat.events.v1 import events_pb2
+from gyrostat.trainer.v1 import trainer_pb2_grpc
+from gyrostat_common import bus as kafka
+from gyrostat_common import database, outbox, rpc, telemetry
+from gyrostat_common.artifacts import ArtifactStore
+from gyrostat_common.bus import Bus
+from gyrostat_common.clock import SystemClock
+from gyrostat_common.errors import GyrostatError
+from gyrostat_common.ids import RandomIds
+from gyrostat_trainer.clients import RegistryClient, SnapshotCopies
+from gyrostat_trainer.domain.runs import Run
+from gyrostat_trainer.engine.datasets import Datasets as DatasetTables
+from gyrostat_trainer.engine.workshop import Command, Limits, Workshop
+from gyrostat_trainer.events import GROUP, Announcer, Hearing
+from gyrostat_trainer.service import NAME, TrainerServicer
+from gyrostat_trainer.settings import Settings
+from gyrostat_trainer.store import Ledger
+from gyrostat_trainer.usecases.datasets import Datasets
+from gyrostat_trainer.usecases.decide import Decide
+from gyrostat_trainer.usecases.plans import Plans
+from gyrostat_trainer.usecases.runs import Runs, Start
+from gyrostat_trainer.usecases.work import Work
+
+log = telemetry.get_logger("app")
+
+
+class Diary:
+    """Log lines and spans of the worker."""
+
+    def tell(self, event: str, **fields: object) -> None:
+        log.info(event, **fields)
+
+    def warn(self, event: str, **fields: object) -> None:
+        log.warning(event, **fields)
+
+    def crash(self, event: str, error: BaseException, **fields: object) -> None:
+        log.error(event, exc_info=error, **fields)
+
+    def training(self, run: Run) -> AbstractContextManager[object]:
+        return telemetry.span("train", traceparent=run.traceparent, attributes={"model": run.model, "run": run.id})
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running trainer's bound ports."""
+
+    grpc_port: int
+    metrics_port: int
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[None]:
+    """The trainer with Kafka."""
+    async with kafka.open(settings.kafka) as bus, open_with(settings, bus):
+        yield
+
+
+@asynccontextmanager
+async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
+    """The trainer on any bus."""
+    clock, ids = SystemClock(), RandomIds()
+    with telemetry.open_telemetry("trainer", settings):
+        async with (
+            database.open(settings.database_url, "gyrostat_trainer.migrations", settings.database_schema) as db,
+            rpc.connect(settings.registry_address, actor="gyrostat-trainer", timeout_s=30.0) as channel,
+            bus.producer() as producer,
+        ):
+            ledger, registry = Ledger(db), RegistryClient(channel)
+            news, plans, tables = Announcer(db, clock), Plans(), DatasetTables(settings.datasets_uri)
+            workshop = _workshop(settings, tables)
+            copies = SnapshotCopies(ArtifactStore(settings.artifacts_uri), settings.snapshot_copy_limit_bytes)
+            work = Work(ledger, workshop, registry, copies, (news, Diary()), clock)
+            decide = Decide(ledger, plans, workshop, clock, ids, work.bell)
+            servicer = TrainerServicer(
+                db,
+                Start(ledger, registry, workshop, work, clock, ids),
+                Runs(ledger, news, work, clock),
+                Datasets(ledger, tables, news, clock),
+                settings.environment,
+            )
+            hearing = Hearing(db, decide, plans, settings.environment)
+            service = rpc.Service(servicer, trainer_pb2_grpc.add_TrainerServiceServicer_to_server, NAME)
+            async with (
+                outbox.relay(db, producer, "trainer"),
+                rpc.serve(settings.grpc_address, [service], deadline_s=600.0) as server,
+                bus.read_state(events_pb2.ServingPlan, hearing.serving_plan) as reader,
+            ):
+                plans.begin(reader.caught_up.is_set)
+                async with bus.consume(GROUP, hearing.routes()) as consumer:
+                    ready = lambda: reader.problem or consumer.problem  # noqa: E731
+                    async with (
+                        telemetry.serve_metrics(settings.metrics_address, ready) as metrics_port,
+                        _tasks(work, decide, settings.look_again_s),
+                    ):
+                        yield Running(server.port, metrics_port)
+
+
+def _workshop(settings: Settings, tables: DatasetTables) -> Workshop:
+    commands = {
+        name: Command(tuple(p.command), p.folder, tuple(sorted(p.environment.items())), p.lock_file)
+        for name, p in settings.pipelines.items()
+    }
+    limits = Limits(settings.job_timeout_s, settings.keep_run_folders)
+    return Workshop(Path(settings.work_folder), settings.archive_uri, tables, commands, limits)
+
+
+@asynccontextmanager
+async def _tasks(work: Work, decide: Decide, look_again_s: float) -> AsyncIterator[None]:
+    """The worker and the second look at waiting causes, for as long as the block runs."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(work.forever(), name="worker"),
+            group.create_task(_look_again(decide, look_again_s), name="look again"),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def _look_again(decide: Decide, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await decide.look_again()
+        except (GyrostatError, OSError) as exc:
+            log.warning("look_again_failed", error=str(exc))

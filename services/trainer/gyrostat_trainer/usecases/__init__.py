@@ -1,0 +1,1 @@
+"""What the trainer can do: decide about causes, work off runs, answer questions about them, take datasets in."""
