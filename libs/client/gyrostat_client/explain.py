@@ -1,7 +1,7 @@
 """Why did this version answer this? Walks prediction → version → run → dataset snapshot → episode → exemplar
 predictions → promotion, over registry and monitor, and names every link that is missing.
 
-`explain` gives a tree of Links; `missing` lists the gaps in it. Nothing is guessed: a link is there when a service says so.
+`explain` gives a tree of Links, `missing` the gaps in it. Nothing is guessed: a link is there if a service says so.
 """
 
 from collections.abc import Iterator

@@ -8,6 +8,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat_client.blocking import Blocking, blocking
 from gyrostat_client.calls import Endpoint, pages
+from gyrostat_common.errors import InvalidInput
 from gyrostat_common.times import to_proto
 
 
@@ -21,9 +22,7 @@ class AsyncEpisodes:
         self, model: str = "", *, open_only: bool = False, kind: str = "", limit: int | None = 100
     ) -> Sequence[monitor_pb2.Episode]:
         """Episodes, newest first; `kind` is "data", "prediction", "performance", "data_quality", …"""
-        number: Any = (
-            events_pb2.DriftKind.Value(f"DRIFT_KIND_{kind.upper()}") if kind else events_pb2.DRIFT_KIND_UNSPECIFIED
-        )
+        number = _kind(kind)
         return await pages(
             lambda size, token: self._monitor.unary(
                 "ListEpisodes",
@@ -57,7 +56,7 @@ class AsyncQuality:
         by: str = "",
         live: bool = False,
     ) -> Sequence[monitor_pb2.Quality]:
-        """Quality per version and role over a range of event time, whole or by "day" or "month"; `live` adds version 0."""
+        """Quality per version and role in event time, whole or by "day" or "month"; `live` adds version 0."""
         request = monitor_pb2.GetQualityRequest(model=model, by=by, live=live, to=to_proto(end))
         _set_from(request, start)
         reply = await self._monitor.unary("GetQuality", request, monitor_pb2.GetQualityResponse, timeout_s=60)
@@ -112,6 +111,17 @@ class AsyncQuality:
         """Watermarks, lag, what was archived, parked, expired."""
         request = monitor_pb2.GetMonitorStatusRequest(model=model)
         return await self._monitor.unary("GetMonitorStatus", request, monitor_pb2.GetMonitorStatusResponse)
+
+
+def _kind(word: str) -> Any:
+    """The number of a kind's word; InvalidInput when it is none."""
+    if not word:
+        return events_pb2.DRIFT_KIND_UNSPECIFIED
+    try:
+        return events_pb2.DriftKind.Value(f"DRIFT_KIND_{word.upper()}")
+    except ValueError:
+        words = [name.removeprefix("DRIFT_KIND_").lower() for name in list(events_pb2.DriftKind.keys())[1:]]
+        raise InvalidInput(f"{word!r} is no kind of episode; there are {', '.join(words)}") from None
 
 
 class Episodes(Blocking):

@@ -1,12 +1,13 @@
 """ModelSpec as people write it: YAML or JSON with the contract's field names and short words for enums.
 
-Reading is strict: an unknown field or word is refused with what is known, so that no misspelt policy is silently ignored.
+Reading is strict: an unknown field or word is refused with what is known, so that no misspelt policy goes unseen.
 """
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -25,7 +26,7 @@ def read(text: str) -> model_pb2.ModelSpec:
     import yaml
 
     try:
-        given = yaml.safe_load(text)
+        given = yaml.load(text, _loader())
     except yaml.YAMLError as error:
         raise BadSpec(f"no YAML or JSON: {error}") from None
     if not isinstance(given, dict):
@@ -56,6 +57,20 @@ def diff(
         copy.revision = 0
         texts.append(write(copy).splitlines())
     return list(difflib.unified_diff(texts[0], texts[1], names[0], names[1], lineterm=""))
+
+
+def _loader() -> Any:
+    """YAML 1.2's booleans: only true and false. Else the field `on` and the mode `off` would be read as booleans."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|false", re.IGNORECASE), list("tTfF"))
+    return Loader
 
 
 def _fill(message: Message, given: Mapping[str, Any], path: str) -> None:
@@ -104,10 +119,7 @@ def _value(field: Any, value: Any, here: str) -> Any:
     """A scalar; an enum by its word; an object for a JSON field as text."""
     if field.type == FieldDescriptor.TYPE_ENUM:
         words = {enum_word(field.enum_type, one.number): one.number for one in field.enum_type.values}
-        # YAML reads a bare on or off as a boolean.
-        word = (
-            {True: "on", False: "off"}.get(value, str(value).lower()) if isinstance(value, bool) else str(value).lower()
-        )
+        word = str(value).lower()
         if word not in words:
             raise BadSpec(f"{here}: {value!r} is none of {', '.join(sorted(filter(None, words)))}")
         return words[word]

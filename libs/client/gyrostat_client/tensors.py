@@ -105,7 +105,7 @@ def _numbers(name: str, array: Array, wanted: np.dtype[Any]) -> Array:
     """The array in a numeric type, refusing text, and fractions where the model takes whole numbers."""
     try:
         if array.dtype.kind in "OU":
-            array = np.array([_number(value) for value in array.ravel()]).reshape(array.shape)
+            array = np.array([_number(value) for value in array.ravel().tolist()]).reshape(array.shape)
         if wanted.kind in "iu" and not _whole(array, wanted):
             raise InvalidInput(
                 f"{name}: the model takes whole numbers from {np.iinfo(wanted).min} "
@@ -114,7 +114,7 @@ def _numbers(name: str, array: Array, wanted: np.dtype[Any]) -> Array:
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(array.astype(wanted))
     except (TypeError, ValueError):
-        first = next(iter(_not_numbers(array.ravel())), "a value")
+        first = next(iter(_not_numbers(array.ravel().tolist())), "a value")
         raise InvalidInput(f"{name}: {first!r} is not a number; the model takes {wanted.name}") from None
 
 

@@ -43,11 +43,15 @@ def session(ctx: typer.Context) -> Iterator["Client"]:
     """A client for one command."""
     import logging
 
+    import structlog
+
     from gyrostat_client.client import Client
 
     # The command says in its own words when a broker or a service does not answer.
     for noisy in ("aiokafka", "grpc", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    if quiet := not structlog.is_configured():  # its default prints to stdout, in the midst of the JSON
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     given: Globals = ctx.find_root().obj or Globals()
     client = Client(
         registry=given.registry,
@@ -63,6 +67,8 @@ def session(ctx: typer.Context) -> Iterator["Client"]:
         yield client
     finally:
         client.close()
+        if quiet:
+            structlog.reset_defaults()
 
 
 def hoisted(args: list[str]) -> list[str]:

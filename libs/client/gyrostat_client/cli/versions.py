@@ -168,7 +168,7 @@ def show_gates(gates: "Iterable[model_pb2.GateResult]") -> None:
                 gate.reason,
             ]
             for gate in gates
-        ),  # type: ignore[attr-defined]
+        ),
         title="\ngates",
     )
 
