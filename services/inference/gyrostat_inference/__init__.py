@@ -1,1 +1,3 @@
 """Inference answers, and records every answer."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,250 @@
+"""What is connected to what, in which order. The only file that knows every other room."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gyrostat.events.v1 import events_pb2
+from gyrostat_common import bus, oip, rpc, telemetry
+from gyrostat_common.artifacts import ArtifactStore
+from gyrostat_common.bus import Producer, StateReader
+from gyrostat_common.clock import SystemClock
+from gyrostat_inference.clients import RegistryArtifacts
+from gyrostat_inference.domain.books import Books, added
+from gyrostat_inference.domain.live import LiveModels
+from gyrostat_inference.domain.plan import Plan
+from gyrostat_inference.engine import OnnxEngine
+from gyrostat_inference.events import plans
+from gyrostat_inference.events.heartbeat import heartbeat
+from gyrostat_inference.service import metrics
+from gyrostat_inference.service.protocol import QUIET, InferenceService
+from gyrostat_inference.settings import Settings
+from gyrostat_inference.store.cache import ArtifactFiles, PlanFiles, ProfileFiles, Source, hash_key
+from gyrostat_inference.store.shipping import read_books
+from gyrostat_inference.store.spool import ALARM_RATIO, Limits, Room, Spool
+from gyrostat_inference.usecases.apply_plan import ApplyPlan
+from gyrostat_inference.usecases.load import LoadVersion
+from gyrostat_inference.usecases.predict import Logging, Predict
+
+log = telemetry.get_logger("inference")
+SHIPPER_RESTART_S, KAFKA_DOWN_S = 1.0, 5.0
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[None]:
+    """The running service. Closing: refuse calls, finish those in flight and their shadows, ship the spool."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(telemetry.open_telemetry("inference", settings))
+        replica = settings.replica or f"{socket.gethostname()}-{os.getpid()}"
+        models, changed = LiveModels(), asyncio.Event()
+        room = Room(Path(settings.spool_folder), Limits(settings.spool_max_bytes, settings.spool_max_age_s))
+        room.measure()
+        answers, shadows = (Spool(Path(settings.spool_folder), kind, room) for kind in ("answer", "shadow"))
+        await stack.enter_async_context(_shipping(settings, replica))
+        stack.callback(answers.close)
+        stack.callback(shadows.close)
+        await stack.enter_async_context(_running("tend the spool", _every(1.0, lambda: _tend(room, answers, shadows))))
+
+        apply_plan = _apply_plan(settings, models, changed)
+        await apply_plan.restore()
+        log_bus = await stack.enter_async_context(bus.open(settings.kafka))
+        producer = await stack.enter_async_context(log_bus.producer())
+        state = await stack.enter_async_context(
+            log_bus.read_state(events_pb2.ServingPlan, plans.handler(settings.environment, apply_plan.follow))
+        )
+        await stack.enter_async_context(_running("apply plans", apply_plan.run()))
+        readiness = Readiness(models, apply_plan, state, producer)
+
+        logging = Logging(settings.spool_strict, settings.spool_on_full)
+        predict = Predict(models, answers, shadows, metrics.Meters(), oip.to_raw, logging)
+        stack.enter_context(metrics.exposed(models, lambda: room.used_ratio))
+        await stack.enter_async_context(_running("score shadows", predict.run_shadows()))
+        stack.push_async_callback(_within, 5.0, predict.drain_shadows())
+        await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, readiness.reason))
+        service = rpc.Service(InferenceService(predict, models, readiness.reason), oip.add_servicer, oip.SERVICE, QUIET)
+        server = await stack.enter_async_context(
+            rpc.serve(settings.grpc_address, [service], pools=[oip.POOL], serving=False)
+        )
+        beats = Beats(settings, replica, models, producer, (answers, shadows))
+        await stack.enter_async_context(_running("heartbeat", beats.run(changed)))
+        await stack.enter_async_context(_running("health", _keep_health(server, models, readiness)))
+        yield
+
+
+def _apply_plan(settings: Settings, models: LiveModels, changed: asyncio.Event) -> ApplyPlan:
+    cache = Path(settings.cache_folder)
+    sources: list[Source] = [ArtifactStore(settings.artifacts_uri)]
+    if settings.registry_address:
+        sources.append(RegistryArtifacts(settings.registry_address))
+    artifacts = ArtifactFiles(cache / "artifacts", sources)
+    loader = LoadVersion(artifacts, OnnxEngine(), ProfileFiles(), hash_key(cache / "hash.key"))
+    return ApplyPlan(models, loader, PlanFiles(cache / "plans", plans.decode_plan), LogLines(), changed.set)
+
+
+class LogLines:
+    """One line per decision about a plan."""
+
+    def applied(self, plan: Plan) -> None:
+        log.info("plan_applied", model=plan.model, revision=plan.revision, live=plan.live())
+
+    def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None:
+        log.error("version_not_loaded", model=model, version=version, revision=revision, reason=reason)
+
+    def held_up(self, plan: Plan, reason: str) -> None:
+        log.error("plan_held_up", model=plan.model, revision=plan.revision, reason=reason)
+
+
+class Readiness:
+    """Ready: the plans are read to the end that was there at start, or the cache is all there is; champions answer."""
+
+    def __init__(self, models: LiveModels, apply_plan: ApplyPlan, state: StateReader, producer: Producer) -> None:
+        self._models, self._apply, self._state, self._producer = models, apply_plan, state, producer
+        self._began = asyncio.get_running_loop().time()
+
+    def reason(self) -> str | None:
+        """Why the service is not ready; None when it is."""
+        if self._state.problem is not None:
+            log.error("plans_not_read", reason=self._state.problem)
+        if not self._state.caught_up.is_set() and not (self._apply.restored and self._kafka_down()):
+            return f"plans are not read to the end yet: {getattr(self._producer, 'problem', None) or 'reading'}"
+        if not self._models.models() and self._apply.busy:
+            return "the first plan is being put in force"
+        return self._models.not_ready()
+
+    def _kafka_down(self) -> bool:
+        waited = asyncio.get_running_loop().time() - self._began
+        return getattr(self._producer, "problem", None) is not None or waited > KAFKA_DOWN_S
+
+
+class Beats:
+    """plan.applied at every change and every few seconds; the newest one only, while Kafka is down."""
+
+    def __init__(
+        self, settings: Settings, replica: str, models: LiveModels, producer: Producer, spools: tuple[Spool, ...]
+    ) -> None:
+        self._settings, self._replica, self._models = settings, replica, models
+        self._producer, self._spools, self._clock = producer, spools, SystemClock()
+
+    async def run(self, changed: asyncio.Event) -> None:
+        """Until cancelled."""
+        while True:
+            changed.clear()
+            books = await asyncio.to_thread(self._books)
+            event = heartbeat(
+                self._replica,
+                self._settings.environment,
+                self._clock.now(),
+                self._models.applied(),
+                self._models.revisions(),
+                books,
+            )
+            await self._producer.send(event)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.heartbeat_s):
+                    await changed.wait()
+
+    def _books(self) -> list[Books]:
+        """Every spool below the folder: the shipper's count, and of our own what it has not seen yet."""
+        books = read_books(Path(self._settings.spool_folder))
+        for spool in self._spools:
+            shipped = books.get(spool.spool_id, Books(spool.spool_id))
+            refused = {k: v for k, v in shipped.dropped.items() if k not in spool.dropped}
+            books[spool.spool_id] = Books(
+                spool.spool_id, spool.accepted, shipped.logged, spool.sampled_out, added(spool.dropped, refused)
+            )
+        return list(books.values())
+
+
+async def _tend(room: Room, *spools: Spool) -> None:
+    await asyncio.to_thread(room.measure)
+    if room.used_ratio > ALARM_RATIO:
+        log.error("spool_filling", used_ratio=round(room.used_ratio, 3), full=room.full)
+    for spool in spools:
+        await spool.tend()
+
+
+async def _keep_health(server: rpc.Server, models: LiveModels, readiness: Readiness) -> None:
+    """grpc.health for the server, the service and every model. Looked at ten times a second, told when it changes."""
+    said: dict[str, bool] = {}
+    while True:
+        ready = readiness.reason() is None
+        now = {"": ready, oip.SERVICE: ready, **{live.plan.model: live.ready for live in models.models()}}
+        for name, serving in now.items():
+            if said.get(name) != serving:
+                await server.set_serving(name, serving)
+                log.info("health", name=name, serving=serving, reason=readiness.reason() if not serving else None)
+        said = now
+        await asyncio.sleep(0.1)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await work()
+
+
+@asynccontextmanager
+async def _running(name: str, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """The task while the block runs. If it fails, so does the service: a part that is gone must be seen."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work, name=name)
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await work
+
+
+@asynccontextmanager
+async def _shipping(settings: Settings, replica: str) -> AsyncIterator[None]:
+    """The shipper as a child, started again when it ends. At the close it ships what is there, for a while."""
+    if not settings.ship:
+        yield
+        return
+    child: list[asyncio.subprocess.Process] = []
+    closing = False
+
+    async def keep() -> None:
+        while True:
+            command = (
+                sys.executable,
+                "-m",
+                "gyrostat_inference.shipper",
+                "--parent",
+                str(os.getpid()),
+                "--replica",
+                replica,
+            )
+            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+            child[:] = [process]
+            code = await process.wait()
+            if closing:
+                return
+            log.error("shipper_ended", code=code)
+            await asyncio.sleep(SHIPPER_RESTART_S)
+
+    keeper = asyncio.create_task(keep(), name="keep the shipper")
+    try:
+        yield
+    finally:
+        closing = True
+        for process in child:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        with suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(settings.ship_at_close_s + 12.0):
+                await keeper
+        for process in child:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

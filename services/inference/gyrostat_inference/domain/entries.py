@@ -1,0 +1,151 @@
+"""What an entry of the spool says, as bytes: rows of one request, rows sampled out or dropped, or a group's definition.
+
+Everything that rows of one version have in common (names, types, plan revision) is said once a segment, in a GROUP
+entry, and named by number after that. The store frames entries with length, checksum and sequence number.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+ROWS, SAMPLED, DROPPED, GROUP = 1, 2, 3, 4
+
+ANSWER, SHADOW = 1, 2  # roles, numbered as in the contract
+
+_FUTURE, _ENTITY_BY_ROW = 1, 2
+# kind, group, rows, event time, arrival, latency, flags, and the lengths of request id, traceparent and entities
+_HEAD = struct.Struct("<BIIqqIBHBI16s")
+_COUNT = struct.Struct("<BI")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSpec:
+    """A column of a group: one input or output; shape is one row's."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] = ()
+    sensitivity: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What rows must share to go into one frame."""
+
+    environment: str
+    model: str
+    version: int
+    role: int
+    variant: str
+    plan_revision: int
+    rollout_id: str
+    inputs: tuple[ColumnSpec, ...]
+    outputs: tuple[ColumnSpec, ...]
+
+    def encode(self) -> bytes:
+        def columns(specs: Sequence[ColumnSpec]) -> list[Any]:
+            return [[c.name, c.datatype, list(c.shape), int(c.sensitivity)] for c in specs]
+
+        head = [
+            self.environment,
+            self.model,
+            self.version,
+            self.role,
+            self.variant,
+            self.plan_revision,
+            self.rollout_id,
+        ]
+        return json.dumps([*head, columns(self.inputs), columns(self.outputs)]).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Self:
+        *head, inputs, outputs = json.loads(raw)
+
+        def columns(specs: list[Any]) -> tuple[ColumnSpec, ...]:
+            return tuple(ColumnSpec(name, datatype, tuple(shape), kept) for name, datatype, shape, kept in specs)
+
+        environment, model, version, role, variant, revision, rollout = head
+        return cls(environment, model, version, role, variant, revision, rollout, columns(inputs), columns(outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one request as one version scored them.
+
+    `prediction_id` is 16 bytes; `entities` is one entity for all rows (b"" for none) or, with `entity_by_row`, a BYTES
+    column of them; `columns` are the group's inputs then outputs, raw.
+    """
+
+    group: int
+    rows: int
+    event_time_us: int
+    arrival_us: int
+    latency_us: int
+    future: bool
+    prediction_id: bytes
+    request_id: bytes
+    traceparent: bytes
+    entities: bytes
+    entity_by_row: bool
+    columns: Sequence[bytes]
+
+    def encode(self) -> bytes:
+        flags = (_FUTURE if self.future else 0) | (_ENTITY_BY_ROW if self.entity_by_row else 0)
+        request_id = self.request_id[:65535]
+        head = _HEAD.pack(
+            ROWS, self.group, self.rows, self.event_time_us, self.arrival_us, self.latency_us, flags,
+            len(request_id), len(self.traceparent), len(self.entities), self.prediction_id,
+        )  # fmt: skip
+        sizes = struct.pack(f"<{len(self.columns)}I", *map(len, self.columns))
+        return b"".join((head, request_id, self.traceparent, self.entities, sizes, *self.columns))
+
+    @classmethod
+    def decode(cls, raw: bytes, columns: int) -> Self:
+        _, group, rows, event_us, arrival_us, latency, flags, n_request, n_trace, n_entity, uid = _HEAD.unpack_from(raw)
+        at = _HEAD.size
+        request_id = raw[at : at + n_request]
+        at += n_request
+        trace = raw[at : at + n_trace]
+        at += n_trace
+        entities = raw[at : at + n_entity]
+        at += n_entity
+        sizes = struct.unpack_from(f"<{columns}I", raw, at)
+        at += 4 * columns
+        values = []
+        for size in sizes:
+            values.append(raw[at : at + size])
+            at += size
+        future, by_row = bool(flags & _FUTURE), bool(flags & _ENTITY_BY_ROW)
+        return cls(group, rows, event_us, arrival_us, latency, future, uid, request_id, trace, entities, by_row, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Rows that are not here: sampled out (reason "") or dropped."""
+
+    rows: int
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        return _COUNT.pack(DROPPED if self.reason else SAMPLED, self.rows) + self.reason.encode()
+
+
+def encode_group(number: int, group: Group) -> bytes:
+    return _COUNT.pack(GROUP, number) + group.encode()
+
+
+def decode(raw: bytes, groups: dict[int, Group]) -> Rows | Counted | None:
+    """An entry's meaning; a group's definition is put into `groups` and gives None. Raises ValueError for no entry."""
+    kind, number = _COUNT.unpack_from(raw)
+    if kind == ROWS:
+        group = groups[number]
+        return Rows.decode(raw, len(group.inputs) + len(group.outputs))
+    if kind == GROUP:
+        if number not in groups:  # a number never changes its meaning within a spool
+            groups[number] = Group.decode(raw[_COUNT.size :])
+        return None
+    if kind in (SAMPLED, DROPPED):
+        return Counted(number, raw[_COUNT.size :].decode())
+    raise ValueError(f"no entry is of kind {kind}")

@@ -1,0 +1,47 @@
+"""What can go wrong, in the words of inference."""
+
+from gyrostat_common.errors import InvalidInput, NotFound, Overloaded, Unavailable, WrongState
+
+
+class ModelUnknown(NotFound):
+    """No plan names the model."""
+
+
+class VersionNotServed(NotFound):
+    """The plan does not hold the version that was asked for."""
+
+
+class VersionNotLoaded(Unavailable):
+    """The plan holds the version, and it could not be loaded (yet)."""
+
+
+class WrongTensor(InvalidInput):
+    """A tensor's name, datatype or shape is not what the version's graph declares."""
+
+
+class TooManyRows(InvalidInput):
+    """More rows than the model's settings allow in one request."""
+
+
+class EmptyBatch(InvalidInput):
+    """A request without rows."""
+
+
+class UnknownParameter(InvalidInput):
+    """A gyrostat_* parameter that does not exist, or has a wrong value."""
+
+
+class ScoringFailed(InvalidInput):
+    """The graph refused these inputs, in every version that might have answered."""
+
+
+class SpoolFull(Overloaded):
+    """The spool has no room, and the setting says to refuse."""
+
+
+class PlanDecides(WrongState):
+    """Loading and unloading is the plan's, not the caller's."""
+
+
+class ModelRefused(Exception):
+    """An artifact that must not be opened: not ONNX, other tensors than registered, a crash in its trial run."""

@@ -1,0 +1,157 @@
+"""What a replica serves at this moment: loaded versions under a plan. One reference to it is swapped, never changed.
+
+A request holds the LiveModel that it began with; the versions that only an old one names go when the last request that
+holds it is through.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from gyrostat_inference.domain.counters import Counters
+from gyrostat_inference.domain.entries import ColumnSpec, Group
+from gyrostat_inference.domain.plan import Plan, PlannedVersion, Signature
+from gyrostat_inference.domain.sensitivity import Keeping
+
+MOST_GROUPS = 1024
+
+
+class Scorer(Protocol):
+    """A graph that is open and warm."""
+
+    signature: Signature
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
+        """All outputs, in the graph's order. Raises ScoringFailed when the graph refuses the values."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LoadedVersion:
+    """A version that can answer."""
+
+    model: str
+    planned: PlannedVersion
+    scorer: Scorer
+    keeping: Keeping
+    counters: Counters = field(default_factory=Counters)
+    groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        return self.planned.number
+
+    @property
+    def signature(self) -> Signature:
+        return self.scorer.signature
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}:{self.planned.number}"
+
+    def group(
+        self, plan: Plan, role: int, variant: str, shapes: tuple[tuple[int, ...], ...], outputs: tuple[ColumnSpec, ...]
+    ) -> Group:
+        """What rows of this version have in common; `shapes` are one row's, by input."""
+        key = (plan.environment, plan.revision, role, variant, shapes, outputs)
+        found = self.groups.get(key)
+        if found is None:
+            if len(self.groups) >= MOST_GROUPS:
+                self.groups.clear()  # callers who vary a dynamic dimension must not fill the memory
+            columns = map(self.keeping.column, self.signature.inputs, shapes)
+            found = self.groups[key] = Group(
+                plan.environment,
+                plan.model,
+                self.number,
+                role,
+                variant,
+                plan.revision,
+                plan.rollout_id,
+                tuple(column for column in columns if column is not None),
+                outputs,
+            )
+        return found
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LiveModel:
+    """A plan in force, the versions of it that are loaded, and why others are not."""
+
+    plan: Plan
+    loaded: Mapping[int, LoadedVersion]
+    failed: Mapping[int, str] = field(default_factory=dict)
+    known_inputs: frozenset[str] = frozenset()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the champion answers; a retired model asks for nothing."""
+        return self.plan.champion is None or self.plan.champion.number in self.loaded
+
+
+def live_model(plan: Plan, loaded: Mapping[int, LoadedVersion], failed: Mapping[int, str]) -> LiveModel:
+    names = (spec.name for version in loaded.values() for spec in version.signature.inputs)
+    return LiveModel(plan, dict(loaded), dict(failed), frozenset(names))
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One version as the replica reports it."""
+
+    model: str
+    version: int
+    revision: int
+    loaded: bool
+    reason: str = ""
+
+
+class LiveModels:
+    """All models of the replica, by name; the newest plan of each that could not be put in force yet, too."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, LiveModel] = {}
+        self._held_up: dict[str, tuple[Plan, dict[int, str]]] = {}
+
+    def get(self, model: str) -> LiveModel | None:
+        return self._live.get(model)
+
+    def models(self) -> list[LiveModel]:
+        return list(self._live.values())
+
+    def swap(self, live: LiveModel) -> None:
+        """Puts a plan in force: requests from now on see it, those in flight keep the old one."""
+        self._live[live.plan.model] = live
+        self._held_up.pop(live.plan.model, None)
+
+    def hold_up(self, plan: Plan, failed: Mapping[int, str]) -> None:
+        """The old plan stays in force, because the new one's champion cannot be loaded."""
+        self._held_up[plan.model] = (plan, dict(failed))
+
+    def revisions(self) -> dict[str, int]:
+        """Model → revision that is served."""
+        return {model: live.plan.revision for model, live in self._live.items()}
+
+    def not_ready(self) -> str | None:
+        """The first champion that does not answer, and why; None when all do."""
+        for live in self._live.values():
+            champion = live.plan.champion
+            if champion is not None and not live.ready:
+                why = live.failed.get(champion.number, "not loaded yet")
+                return f"{live.plan.model}:{champion.number} (champion) is not loaded: {why}"
+        for plan, failed in self._held_up.values():
+            if plan.model not in self._live and plan.champion is not None:
+                return f"{plan.model}:{plan.champion.number} is not loaded: {failed.get(plan.champion.number, '?')}"
+        return None
+
+    def applied(self) -> list[Applied]:
+        """Every version of every plan, loaded or not."""
+        rows = []
+        for model, live in self._live.items():
+            for number in live.plan.versions():
+                loaded = number in live.loaded
+                reason = "" if loaded else live.failed.get(number, "not loaded yet")
+                rows.append(Applied(model, number, live.plan.revision, loaded, reason))
+        for plan, failed in self._held_up.values():
+            rows += [Applied(plan.model, number, plan.revision, False, reason) for number, reason in failed.items()]
+        return rows

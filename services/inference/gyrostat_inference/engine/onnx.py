@@ -1,0 +1,68 @@
+"""Opens graphs for the service: first in a trial process, then here, warm, off the event loop."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
+from gyrostat_inference.domain.live import Scorer
+from gyrostat_inference.domain.plan import Signature, TensorSpec
+from gyrostat_inference.engine.graph import Graph
+
+TRIAL_S = 90.0
+_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU."""
+
+    async def try_out(self, path: Path, threads: int) -> Signature:
+        """The signature, as a process of its own saw it. Raises ModelRefused, also for a crash and for hanging."""
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        with tempfile.TemporaryDirectory(prefix="gyrostat-trial-") as folder:
+            trial = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gyrostat_inference.engine.trial", absolute, str(threads),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                cwd=folder, env=environment,
+            )  # fmt: skip
+            try:
+                async with asyncio.timeout(TRIAL_S):
+                    printed, _ = await trial.communicate()
+            except TimeoutError:
+                raise ModelRefused(f"its trial run took more than {TRIAL_S:g} s") from None
+            finally:
+                if trial.returncode is None:
+                    trial.kill()
+                    await trial.wait()
+        return _verdict(printed, trial.returncode)
+
+    async def open(self, name: str, path: Path, threads: int) -> Scorer:
+        def opened() -> Graph:
+            graph = Graph(name, path, threads)
+            graph.warm()
+            return graph
+
+        try:
+            return await asyncio.to_thread(opened)
+        except ScoringFailed as error:
+            raise ModelRefused(str(error)) from error
+
+
+def _verdict(printed: bytes, code: int | None) -> Signature:
+    try:
+        said: dict[str, Any] = json.loads(printed)
+    except ValueError:
+        end = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        raise ModelRefused(f"its trial process {end}") from None
+    if "refused" in said:
+        raise ModelRefused(said["refused"])
+    inputs, outputs = said["signature"]["inputs"], said["signature"]["outputs"]
+    return Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
+
+
+def _spec(fields: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(fields["name"], fields["datatype"], tuple(fields["shape"]))

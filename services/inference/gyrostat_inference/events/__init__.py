@@ -1,0 +1,1 @@
+"""What inference hears (serving.plan) and says (plan.applied, prediction.logged)."""

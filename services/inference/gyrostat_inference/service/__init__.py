@@ -1,0 +1,1 @@
+"""What a caller can ask: the Open Inference Protocol, and what Prometheus scrapes."""

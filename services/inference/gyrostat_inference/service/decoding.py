@@ -1,0 +1,137 @@
+"""A ModelInferRequest as a Call, and an Answer as a ModelInferResponse."""
+
+import math
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gyrostat_common import oip, telemetry
+from gyrostat_common.errors import InvalidInput
+from gyrostat_common.ids import uuid7
+from gyrostat_common.times import parse_rfc3339, to_us
+from gyrostat_inference.domain.calls import Answer, Call
+from gyrostat_inference.domain.errors import UnknownParameter, WrongTensor
+from gyrostat_inference.domain.tensors import Tensor
+
+PREDICTION_ID, ENTITY, EVENT_TIME = "gyrostat_prediction_id", "gyrostat_entity", "gyrostat_event_time"
+VARIANT, REVISION = "gyrostat_variant", "gyrostat_revision"
+_OURS, _KNOWN = "gyrostat_", (PREDICTION_ID, ENTITY, EVENT_TIME)
+_ENTITY_METADATA = "gyrostat-entity"
+# Raw contents carry these two; typed contents have no field for them.
+_RAW_ONLY = ("FP16", "BF16")
+
+
+def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]]) -> Call:
+    """The request in domain words; arrival is now. Raises UnknownParameter, WrongTensor, InvalidInput."""
+    parameters = _our_parameters(request)
+    entity = parameters.get(ENTITY)
+    if entity is None:
+        entity = next((value for key, value in metadata if key == _ENTITY_METADATA), "")
+    traceparent = telemetry.current_traceparent()
+    return Call(
+        model=request.model_name,
+        version=request.model_version,
+        request_id=request.id,
+        prediction_id=_prediction_id(parameters.get(PREDICTION_ID)),
+        entity=str(entity),
+        event_time_us=_event_time(parameters.get(EVENT_TIME)),
+        arrival_us=time.time_ns() // 1000,
+        tensors=_tensors(request),
+        outputs=[output.name for output in request.outputs],
+        traceparent=traceparent if telemetry.sampled(traceparent) else "",
+    )
+
+
+def _our_parameters(request: oip.ModelInferRequest) -> Mapping[str, Any]:
+    found = {}
+    for name, value in request.parameters.items():
+        if name.startswith(_OURS):
+            if name not in _KNOWN:
+                raise UnknownParameter(f"parameter '{name}' is not known; known: {', '.join(_KNOWN)}")
+            found[name] = oip.parameter_value(value)
+    return found
+
+
+def _prediction_id(given: Any) -> bytes:
+    if given is None:
+        return uuid7().bytes
+    try:
+        return uuid.UUID(str(given)).bytes
+    except ValueError:
+        raise UnknownParameter(f"{PREDICTION_ID} is a UUID, not {str(given)[:80]!r}") from None
+
+
+def _event_time(given: Any) -> int | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        try:
+            return to_us(parse_rfc3339(given))
+        except InvalidInput as error:
+            raise UnknownParameter(f"{EVENT_TIME}: {error}") from error
+    if isinstance(given, int) and not isinstance(given, bool) and -(2**62) < given < 2**62:
+        return given
+    raise UnknownParameter(f"{EVENT_TIME} is an RFC 3339 text or int64 microseconds since 1970, not {given!r}")
+
+
+def _tensors(request: oip.ModelInferRequest) -> dict[str, Tensor]:
+    raws = request.raw_input_contents
+    if raws and len(raws) != len(request.inputs):
+        raise WrongTensor(
+            f"{request.model_name}: {len(raws)} raw contents for {len(request.inputs)} inputs; raw is for all or none"
+        )
+    tensors: dict[str, Tensor] = {}
+    for place, tensor in enumerate(request.inputs):
+        if tensor.name in tensors:
+            raise WrongTensor(f"{request.model_name}: input '{tensor.name}' is there twice")
+        what = f"{request.model_name}: input '{tensor.name}'"
+        if raws:
+            if tensor.HasField("contents"):
+                raise WrongTensor(f"{what}: has typed contents beside raw ones; raw is for all or none")
+            tensors[tensor.name] = raw_tensor(tensor.datatype, tensor.shape, raws[place], what)
+        else:
+            values = oip.from_contents(tensor.datatype, tensor.shape, tensor.contents, what)
+            raw = oip.to_raw(values)
+            tensors[tensor.name] = (
+                raw_tensor("BYTES", tensor.shape, raw, what)
+                if tensor.datatype == "BYTES"
+                else Tensor(tensor.datatype, values, raw)
+            )
+    return tensors
+
+
+def raw_tensor(datatype: str, shape: Any, raw: bytes, what: str) -> Tensor:
+    """A tensor from raw contents; BYTES become text, as ONNX strings are."""
+    if datatype != "BYTES":
+        return Tensor(datatype, oip.from_raw(datatype, shape, raw, what), raw)
+    try:
+        texts = [element.decode() for element in oip.unpack_bytes(raw)]
+    except UnicodeDecodeError:
+        raise WrongTensor(f"{what}: an element is not UTF-8 text") from None
+    except InvalidInput as error:
+        raise WrongTensor(f"{what}: {error}") from error
+    if len(texts) != math.prod(shape) or any(size < 0 for size in shape):
+        raise WrongTensor(f"{what}: shape {list(shape)} needs {math.prod(shape)} BYTES elements, got {len(texts)}")
+    values = np.empty(len(texts), dtype=object)
+    values[:] = texts
+    return Tensor("BYTES", values.reshape(tuple(shape)), raw)
+
+
+def reply_of(request: oip.ModelInferRequest, call: Call, answer: Answer) -> oip.ModelInferResponse:
+    """The reply, raw or typed as the request was; `id` stays the caller's."""
+    reply = oip.ModelInferResponse(model_name=call.model, model_version=str(answer.version), id=call.request_id)
+    reply.parameters[PREDICTION_ID].string_param = str(uuid.UUID(bytes=call.prediction_id))
+    reply.parameters[VARIANT].string_param = answer.variant
+    reply.parameters[REVISION].int64_param = answer.revision
+    typed = bool(request.inputs) and not request.raw_input_contents
+    typed = typed and not any(output.datatype in _RAW_ONLY for output in answer.outputs)
+    for output in answer.outputs:
+        tensor = reply.outputs.add(name=output.name, datatype=output.datatype, shape=output.values.shape)
+        if typed:
+            oip.fill_contents(tensor.contents, output.datatype, output.values)
+        else:
+            reply.raw_output_contents.append(output.raw)
+    return reply

@@ -1,0 +1,140 @@
+"""Segment files of a spool: their names, their framing, and reading them while another process still writes.
+
+File: magic, last sequence number before it. Entry: payload length u32, crc32c u32 of (sequence, payload), sequence
+number u64 of its last row, payload. Written by `store.spool`, read by the shipper.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import google_crc32c
+
+MAGIC = b"GYROSPL1"
+FILE_HEAD = struct.Struct("<8sQ")
+ENTRY_HEAD = struct.Struct("<IIQ")
+_SEQUENCE = struct.Struct("<Q")
+_CHUNK = 1 << 20
+
+
+def frame(sequence: int, payload: bytes) -> bytes:
+    """An entry as it stands in the file."""
+    checksum = google_crc32c.value(_SEQUENCE.pack(sequence) + payload)
+    return ENTRY_HEAD.pack(len(payload), checksum, sequence) + payload
+
+
+def path_of(folder: Path, base: int) -> Path:
+    """The segment that begins after sequence number `base`."""
+    return folder / f"{base:020d}.seg"
+
+
+def bases(folder: Path) -> list[int]:
+    """Where the folder's segments begin, in order."""
+    return sorted(int(name[:-4]) for name in os.listdir(folder) if name.endswith(".seg"))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`sequence` is the number of its last row, `before` that of the last row in front of it."""
+
+    sequence: int
+    before: int
+    payload: bytes
+
+
+class Segments:
+    """Reads a spool from any sequence number on, to the end that is there now; call `read` again for more.
+
+    An entry that is cut off or fails its checksum ends its segment: at the very end of a live spool that means that
+    the writer is not through; when a later segment exists, sequence numbers show how many rows are lost.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        self._folder = folder
+        self._after = after
+        known = bases(folder)
+        self._base = max((base for base in known if base <= after), default=min(known, default=0))
+        self._last = self._base
+        self._offset = FILE_HEAD.size
+        self._file = -1
+
+    @property
+    def last(self) -> int:
+        """The last sequence number that was read."""
+        return max(self._last, self._after)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def read(self, at_most: int = _CHUNK) -> list[Entry]:
+        """The next entries, about `at_most` bytes of them; empty at the present end.
+
+        Definitions (entries without rows) of the segment that holds `after` come again, its rows do not.
+        """
+        while True:
+            found = list(self._entries(at_most))
+            entries = [e for e in found if e.sequence > self._after or e.sequence == e.before]
+            if entries or (not found and not self._next_segment()):
+                return entries
+
+    def _entries(self, at_most: int) -> Iterator[Entry]:
+        if self._file < 0:
+            try:
+                self._file = os.open(path_of(self._folder, self._base), os.O_RDONLY)
+            except FileNotFoundError:
+                return
+        chunk = os.pread(self._file, at_most, self._offset)
+        at = 0
+        while at + ENTRY_HEAD.size <= len(chunk):
+            size, checksum, sequence = ENTRY_HEAD.unpack_from(chunk, at)
+            if at + ENTRY_HEAD.size + size > len(chunk):
+                if at or not self._longer_than(ENTRY_HEAD.size + size):
+                    break
+                chunk = os.pread(self._file, ENTRY_HEAD.size + size, self._offset)
+            payload = chunk[at + ENTRY_HEAD.size : at + ENTRY_HEAD.size + size]
+            if google_crc32c.value(_SEQUENCE.pack(sequence) + payload) != checksum:
+                break
+            at += ENTRY_HEAD.size + size
+            self._offset += ENTRY_HEAD.size + size
+            before, self._last = self._last, sequence
+            yield Entry(sequence, before, payload)
+
+    def _longer_than(self, size: int) -> bool:
+        return os.fstat(self._file).st_size >= self._offset + size
+
+    def _next_segment(self) -> bool:
+        later = [base for base in bases(self._folder) if base > self._base]
+        if not later:
+            return False
+        # Rotated between our read and the look at the folder: what the writer added before is still to be read.
+        if self._file >= 0 and self._has_whole_entry():
+            return True
+        self.close()
+        self._base = later[0]
+        self._last = self._base
+        self._offset = FILE_HEAD.size
+        return True
+
+    def _has_whole_entry(self) -> bool:
+        head = os.pread(self._file, ENTRY_HEAD.size, self._offset)
+        if len(head) < ENTRY_HEAD.size:
+            return False
+        size, checksum, sequence = ENTRY_HEAD.unpack(head)
+        payload = os.pread(self._file, size, self._offset + ENTRY_HEAD.size)
+        return len(payload) == size and bool(google_crc32c.value(_SEQUENCE.pack(sequence) + payload) == checksum)
+
+
+def last_sequence(folder: Path) -> int:
+    """The number of the last whole entry on disk."""
+    known = bases(folder)
+    if not known:
+        return 0
+    reader = Segments(folder, known[-1])
+    while reader.read():
+        pass
+    reader.close()
+    return reader.last

@@ -1,0 +1,210 @@
+"""The spool as the service writes it: an answer is in a file before the caller has it.
+
+A folder per process and kind ("answer", "shadow"), born with a random name, held by flock while its writer lives, so
+that a shipper can tell a dead one. Bounded in bytes and age. What comes after: `store.shipping`, in another process.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gyrostat_inference.domain.entries import Counted, Group, Rows, encode_group
+from gyrostat_inference.store import segments
+
+log = structlog.get_logger(__name__)
+
+LOCK, SEGMENT_BYTES, SEGMENT_AGE_S = "lock", 16 * 1024 * 1024, 60.0
+ALARM_RATIO = 0.8
+# Past the limit only counts are written; past this much more they are kept in memory until there is room.
+_COUNTS_ROOM = 64 * 1024 * 1024
+_MOST_GROUPS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for Kafka."""
+
+    bytes: int = 2 * 1024**3
+    age_s: float = 24 * 3600
+
+
+class Room:
+    """How full the spools below a root are, measured once a second for all their writers."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self._root, self.limits = root, limits
+        self.used_bytes, self.oldest_s = 0, 0.0
+
+    @property
+    def used_ratio(self) -> float:
+        return max(self.used_bytes / self.limits.bytes, self.oldest_s / self.limits.age_s)
+
+    @property
+    def full(self) -> bool:
+        return self.used_ratio >= 1.0
+
+    def measure(self) -> None:
+        """Looks at the files. The age is that of the oldest segment that still waits and is not being written."""
+        now, used, oldest = time.time(), 0, 0.0
+        for folder in self._root.iterdir() if self._root.exists() else ():
+            try:
+                sizes = [(e.name, e.stat()) for e in os.scandir(folder) if e.name.endswith(".seg")]
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # shipped and removed meanwhile
+            used += sum(stat.st_size for _, stat in sizes)
+            waiting = sorted(sizes)[:-1]
+            if waiting:
+                oldest = max(oldest, now - waiting[0][1].st_mtime)
+        self.used_bytes, self.oldest_s = used, oldest
+
+
+class Spool:
+    """One writer's spool. Not thread-safe: everything but `flush` runs on the event loop."""
+
+    def __init__(self, root: Path, kind: str, room: Room) -> None:
+        self.spool_id = f"{kind}-{secrets.token_hex(6)}"
+        self.folder = root / self.spool_id
+        self.room = room
+        self.accepted = self.sampled_out = 0
+        self.dropped: dict[str, int] = {}
+        self._owed: dict[str, int] = {}
+        self._numbers: dict[int, tuple[int, Group]] = {}
+        self._last_number = 0
+        self._defined: set[int] = set()
+        self._synced = 0
+        self._flushing, self._freed = asyncio.Lock(), asyncio.Event()
+        self.folder.mkdir(parents=True)
+        self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file, self._retired = -1, list[int]()
+        self._begin_segment()
+
+    def _begin_segment(self) -> None:
+        old, path = self._file, segments.path_of(self.folder, self.accepted)
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        os.write(self._file, segments.FILE_HEAD.pack(segments.MAGIC, self.accepted))
+        self._size, self._born = segments.FILE_HEAD.size, time.monotonic()
+        self._defined.clear()
+        if old >= 0:
+            self._retired.append(old)  # the next flush puts it on the disk and closes it, off the event loop
+
+    def number(self, group: Group) -> int:
+        """The number by which this spool's entries name the group; by identity, because hashing one is slow."""
+        known = self._numbers.get(id(group))
+        if known is None:
+            if len(self._numbers) >= _MOST_GROUPS:
+                self._numbers.clear()
+            self._last_number += 1
+            known = self._numbers[id(group)] = (self._last_number, group)
+        return known[0]
+
+    @property
+    def full(self) -> bool:
+        return self.room.full
+
+    def append(self, group: Group, rows: Rows) -> None:
+        """Takes the rows in, or counts them as dropped where there is no room or the disk refuses."""
+        if self.room.full:
+            return self.count(rows.rows, "full")
+        payload = rows.encode()
+        if self._size > SEGMENT_BYTES:
+            self._begin_segment()
+        data = segments.frame(self.accepted + rows.rows, payload)
+        if rows.group not in self._defined:
+            data = segments.frame(self.accepted, encode_group(rows.group, group)) + data
+        if self._write(data):
+            self._defined.add(rows.group)
+            self.accepted += rows.rows
+        else:
+            self.count(rows.rows, "disk")
+
+    def count(self, rows: int, reason: str) -> None:
+        """Rows that are not kept: sampled out (reason "") or dropped. Written down, so that books survive a kill."""
+        self._owed[reason] = self._owed.get(reason, 0) + rows
+        if self.room.used_bytes < self.room.limits.bytes + _COUNTS_ROOM:
+            self.settle()
+
+    def settle(self) -> None:
+        """Writes the counts that are still owed."""
+        for reason, rows in list(self._owed.items()):
+            if not self._write(segments.frame(self.accepted + rows, Counted(rows, reason).encode())):
+                return
+            del self._owed[reason]
+            self.accepted += rows
+            if reason:
+                self.dropped[reason] = self.dropped.get(reason, 0) + rows
+            else:
+                self.sampled_out += rows
+
+    def _write(self, data: bytes) -> bool:
+        try:
+            written = os.write(self._file, data)
+        except OSError as error:
+            log.error("spool_write_failed", spool=self.spool_id, error=str(error))
+            written = -1
+        if written == len(data):
+            self._size += written
+            self.room.used_bytes += written
+            return True
+        os.ftruncate(self._file, self._size)  # never leave half an entry in front of the next one
+        os.lseek(self._file, self._size, os.SEEK_SET)
+        return False
+
+    async def flush(self) -> None:
+        """Returns when everything appended so far is on the disk; calls that come together share one flush."""
+        wanted = self.accepted
+        async with self._flushing:
+            if self._synced < wanted:
+                reached, files = self.accepted, [*self._retired, os.dup(self._file)]
+                self._retired.clear()
+                await asyncio.to_thread(_sync_and_close, files)
+                self._synced = reached
+
+    async def until_room(self) -> None:
+        """Returns when there is room again; measured once a second by `tend`."""
+        while self.room.full:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def tend(self) -> None:
+        """Once a second: counts owed, a new segment when the present one is old, a flush, those who wait for room."""
+        if not self.room.full:
+            self._freed.set()
+        if self._owed:
+            self.settle()
+        if time.monotonic() - self._born > SEGMENT_AGE_S and self._size > segments.FILE_HEAD.size:
+            self._begin_segment()
+        await self.flush()
+
+    def close(self) -> None:
+        """After this the shipper sees a spool without a writer, ships what is left and removes it."""
+        self.settle()
+        _sync_and_close([*self._retired, self._file])
+        os.close(self._lock)
+
+
+def _sync_and_close(files: list[int]) -> None:
+    for file in files:
+        os.fdatasync(file)
+        os.close(file)
+
+
+def writer_alive(folder: Path) -> bool:
+    """Whether somebody holds the spool's lock."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

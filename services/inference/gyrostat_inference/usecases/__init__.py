@@ -1,0 +1,1 @@
+"""What inference can do: answer, follow the plan, ship what it answered."""

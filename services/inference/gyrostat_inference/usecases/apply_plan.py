@@ -1,0 +1,150 @@
+"""Follows the plan: loads what it wants, then swaps one reference; old versions go when their last request is through.
+
+`follow` takes a plan in, at once; `run` is the task that works on the newest plan of each model and tries again what
+failed. A new champion that cannot be loaded leaves the old plan in force.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from gyrostat_common.errors import GyrostatError
+from gyrostat_inference.domain.errors import ModelRefused
+from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, live_model
+from gyrostat_inference.domain.plan import Plan, PlannedVersion, ServingSpec
+from gyrostat_inference.domain.sensitivity import Keeping
+
+FIRST_RETRY_S, LAST_RETRY_S = 2.0, 60.0
+
+
+class Loader(Protocol):
+    """See `usecases.load`."""
+
+    async def load(self, model: str, planned: PlannedVersion, spec: ServingSpec) -> LoadedVersion: ...
+    async def keeping(self, planned: PlannedVersion, spec: ServingSpec) -> Keeping: ...
+
+
+class PlanCache(Protocol):
+    """The last plan of each model, on disk."""
+
+    def read(self) -> list[tuple[Plan, bytes]]: ...
+    def write(self, plan: Plan, raw: bytes) -> None: ...
+
+
+class Watcher(Protocol):
+    """Told about every decision."""
+
+    def applied(self, plan: Plan) -> None: ...
+    def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None: ...
+    def held_up(self, plan: Plan, reason: str) -> None: ...
+
+
+class ApplyPlan:
+    """The one task that changes what is live."""
+
+    def __init__(
+        self, models: LiveModels, loader: Loader, cache: PlanCache, watcher: Watcher, changed: Callable[[], None]
+    ) -> None:
+        self._models, self._loader, self._cache = models, loader, cache
+        self._watcher, self._changed = watcher, changed
+        self._newest: dict[str, tuple[Plan, bytes]] = {}
+        self._todo: dict[str, float] = {}  # model → seconds until the next try after this one
+        self._wake = asyncio.Event()
+        self.restored = 0
+
+    async def follow(self, plan: Plan, raw: bytes) -> None:
+        """Takes a plan in. An older revision than is known changes nothing."""
+        known = self._newest.get(plan.model)
+        if known is None or plan.revision > known[0].revision:
+            self._newest[plan.model] = (plan, raw)
+            self._todo[plan.model] = FIRST_RETRY_S
+            self._wake.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a plan was taken in that has not been worked on."""
+        return any(self._live_revision(model) < plan.revision for model, (plan, _) in self._newest.items())
+
+    def _live_revision(self, model: str) -> int:
+        live = self._models.get(model)
+        return -1 if live is None else live.plan.revision
+
+    async def restore(self) -> None:
+        """Begins with the plans of the last run: what starts with Kafka and the registry down."""
+        for plan, raw in self._cache.read():
+            self.restored += 1
+            await self.follow(plan, raw)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            again = await self.work()
+            try:
+                async with asyncio.timeout(again):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def work(self) -> float | None:
+        """Applies what waits. Returns after how many seconds to try again; None: everything is in force."""
+        for model, delay in list(self._todo.items()):
+            plan, raw = self._newest[model]
+            complete = await self.apply(plan, raw)
+            if self._newest[model][0].revision > plan.revision:
+                self._todo[model] = 0.0
+            elif complete:
+                del self._todo[model]
+            else:
+                self._todo[model] = min(max(delay, FIRST_RETRY_S) * 2, LAST_RETRY_S)
+        return min(self._todo.values(), default=None)
+
+    async def apply(self, plan: Plan, raw: bytes) -> bool:
+        """One plan. True when every version of it is loaded."""
+        now = self._models.get(plan.model)
+        loaded, failed = await self._load_all(plan, now)
+        champion = plan.champion
+        if (
+            champion is None
+            or champion.number in loaded
+            or now is None
+            or not now.ready
+            or now.plan.revision == plan.revision
+        ):
+            self._models.swap(live_model(plan, loaded, failed))
+            if champion is None or champion.number in loaded:
+                self._cache.write(plan, raw)
+            self._watcher.applied(plan)
+        else:
+            self._models.hold_up(plan, failed)
+            self._watcher.held_up(plan, failed[champion.number])
+        self._changed()
+        return not failed
+
+    async def _load_all(self, plan: Plan, now: LiveModel | None) -> tuple[dict[int, LoadedVersion], dict[int, str]]:
+        loaded: dict[int, LoadedVersion] = {}
+        failed: dict[int, str] = {}
+        have: Mapping[int, LoadedVersion] = now.loaded if now is not None else {}
+        versions = sorted(
+            plan.versions().items(), key=lambda item: plan.champion is None or item[0] != plan.champion.number
+        )
+        for number, planned in versions:
+            try:
+                loaded[number] = await self._version(plan, planned, now, have.get(number))
+            except (GyrostatError, ModelRefused) as error:
+                failed[number] = str(error)
+                self._watcher.not_loaded(plan.model, number, plan.revision, str(error))
+        return loaded, failed
+
+    async def _version(
+        self, plan: Plan, planned: PlannedVersion, now: LiveModel | None, have: LoadedVersion | None
+    ) -> LoadedVersion:
+        """The version as it is loaded already, where nothing but its surroundings has changed."""
+        if have is None or now is None or have.planned.artifact.sha256 != planned.artifact.sha256:
+            return await self._loader.load(plan.model, planned, plan.spec)
+        if now.plan.spec.intra_op_threads != plan.spec.intra_op_threads:
+            return await self._loader.load(plan.model, planned, plan.spec)
+        if now.plan.spec.sensitivity == plan.spec.sensitivity and have.planned.profile == planned.profile:
+            return replace(have, planned=planned)
+        return replace(have, planned=planned, keeping=await self._loader.keeping(planned, plan.spec), groups={})

@@ -1,0 +1,275 @@
+"""Answers a request: who answers by the plan, the run, the record in the spool, and the shadows after the reply.
+
+Ports: the live models, the spool (`AnswerLog`), a queue for shadows, meters. Nothing here waits for Kafka or a disk
+unless `strict` or `block` was asked for.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from gyrostat_common.errors import GyrostatError
+from gyrostat_inference.domain import routing
+from gyrostat_inference.domain.calls import Answer, Call, Output
+from gyrostat_inference.domain.entries import ANSWER, SHADOW, ColumnSpec, Group, Rows
+from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull
+from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion
+from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
+from gyrostat_inference.domain.routing import Attempt
+from gyrostat_inference.domain.tensors import chosen_outputs, rows_of
+
+# A run of more elements than this leaves the event loop: the hand-over to a thread costs about 60 µs.
+INLINE_ROWS = 64
+
+Encode = Callable[[npt.NDArray[Any]], bytes]
+
+
+class AnswerLog(Protocol):
+    """A spool, as those who write to it see it."""
+
+    @property
+    def full(self) -> bool: ...
+    def number(self, group: Group) -> int: ...
+    def append(self, group: Group, rows: Rows) -> None: ...
+    def count(self, rows: int, reason: str) -> None: ...
+    async def flush(self) -> None: ...
+    async def until_room(self) -> None:
+        """Returns when there is room again."""
+        ...
+
+
+class Meters(Protocol):
+    """Counts what was answered, for the metrics."""
+
+    def answered(self, model: str, version: int, variant: str, code: str, seconds: float) -> None: ...
+    def shadow_dropped(self, model: str, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """`on_full` is "drop_new", "reject" or "block"; `strict` waits for the disk before the reply."""
+
+    strict: bool = False
+    on_full: str = "drop_new"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shadow:
+    live: LiveModel
+    number: int
+    call: Call
+
+
+class Predict:
+    """`answer` a call; `run_shadows` is the task that scores the others afterwards."""
+
+    def __init__(
+        self,
+        models: LiveModels,
+        answers: AnswerLog,
+        shadows: AnswerLog,
+        meters: Meters,
+        encode: Encode,
+        logging: Logging,
+    ) -> None:
+        self._models, self._answers, self._shadows = models, answers, shadows
+        self._meters, self._encode, self._logging = meters, encode, logging
+        self._queue: asyncio.Queue[_Shadow] = asyncio.Queue(1024)
+
+    async def answer(self, call: Call) -> Answer:
+        """Raises one of `domain.errors`; then nothing is logged, and the failure is counted."""
+        live = self._models.get(call.model)
+        if live is None:
+            served = ", ".join(sorted(each.plan.model for each in self._models.models())) or "none"
+            raise ModelUnknown(f"no model is named '{call.model}'; served: {served}")
+        attempts = routing.attempts(live.plan, live.loaded, call.version, self._key(live, call))
+        if self._answers.full:
+            await self._make_room(call.model)
+        started = perf_counter_ns()
+        try:
+            taken, rows, outputs, chosen = await self._first_that_answers(live, attempts, call)
+        except GyrostatError:
+            self._failed(live, attempts[0], started)
+            raise
+        version = live.loaded[taken.number]
+        spent = perf_counter_ns() - started
+        version.counters.success.add(spent)
+        version.counters.last_inference_ms = call.arrival_us // 1000
+        if taken.variant == "pinned":
+            version.counters.pinned += 1
+        self._record(self._answers, live, version, ANSWER, taken.variant, call, rows, outputs, spent)
+        self._queue_shadows(live, taken, call)
+        if self._logging.strict:
+            await self._answers.flush()
+        self._meters.answered(call.model, taken.number, taken.variant, "OK", (perf_counter_ns() - started) / 1e9)
+        return Answer(taken.number, taken.variant, live.plan.revision, [outputs[place] for place in chosen])
+
+    def _failed(self, live: LiveModel, attempt: Attempt, started: int) -> None:
+        spent = perf_counter_ns() - started
+        live.loaded[attempt.number].counters.fail.add(spent)
+        self._meters.answered(live.plan.model, attempt.number, attempt.variant, "INVALID_ARGUMENT", spent / 1e9)
+
+    @staticmethod
+    def _key(live: LiveModel, call: Call) -> str:
+        """The entity, else the prediction id: what keeps a caller with one version during a roll-out."""
+        return call.entity or call.prediction_id.hex()
+
+    async def _make_room(self, model: str) -> None:
+        if self._logging.on_full == "reject":
+            raise SpoolFull(f"{model}: the spool is full; no answer is given that could not be logged")
+        if self._logging.on_full == "block":
+            await self._answers.until_room()
+
+    async def _first_that_answers(
+        self, live: LiveModel, attempts: Sequence[Attempt], call: Call
+    ) -> tuple[Attempt, int, list[Output], list[int]]:
+        """Tries the versions in order; only a graph that raises gives way to the next."""
+        refused: ScoringFailed | None = None
+        for attempt in attempts:
+            version = live.loaded[attempt.number]
+            rows = rows_of(version.name, version.signature, call.tensors, live.known_inputs, live.plan.spec.max_rows)
+            chosen = chosen_outputs(version.name, version.signature, call.outputs)
+            try:
+                return attempt, rows, await self._score(version, call, rows), chosen
+            except ScoringFailed as error:
+                version.counters.fail.add(0)
+                refused = refused or error
+        assert refused is not None, "there is at least one attempt"
+        raise refused
+
+    async def _score(self, version: LoadedVersion, call: Call, rows: int) -> list[Output]:
+        inputs = {spec.name: call.tensors[spec.name].values for spec in version.signature.inputs}
+        started = perf_counter_ns()
+        if rows <= INLINE_ROWS:
+            arrays = version.scorer.run(inputs)
+        else:
+            arrays = await asyncio.to_thread(version.scorer.run, inputs)
+        ran = perf_counter_ns()
+        version.counters.ran(rows, ran - started)
+        outputs = [
+            Output(spec.name, spec.datatype, array, self._encode(array))
+            for spec, array in zip(version.signature.outputs, arrays, strict=True)
+        ]
+        version.counters.compute_output.add(perf_counter_ns() - ran)
+        return outputs
+
+    # The record
+
+    def _record(
+        self,
+        log: AnswerLog,
+        live: LiveModel,
+        version: LoadedVersion,
+        role: int,
+        variant: str,
+        call: Call,
+        rows: int,
+        outputs: Sequence[Output],
+        spent_ns: int,
+    ) -> None:
+        """Puts the rows into the spool, or counts them as sampled out: for a prediction always both roles alike."""
+        plan = live.plan
+        if not routing.sampled(plan.spec.log_sample_rate, "log", call.prediction_id.hex()):
+            return log.count(rows, "")
+        keeping, batched = version.keeping, version.signature.batched
+        columns, shapes = [], []
+        for spec in version.signature.inputs:
+            tensor = call.tensors[spec.name]
+            shape = tensor.values.shape[1:] if batched and spec.batched else tensor.values.shape
+            shapes.append(shape)
+            if keeping.of(spec.name, spec.datatype) is not Sensitivity.DROP:
+                columns.append(
+                    _per_row(keeping.values(spec, shape, tensor.values, tensor.raw, rows), spec, batched, rows)
+                )
+        kept = [output for output in outputs if not batched or output.values.shape[:1] == (rows,) or rows == 1]
+        specs = tuple(_output_column(output, batched, rows) for output in kept)
+        group = version.group(plan, role, variant, tuple(shapes), specs)
+        event_time_us, future = call.event_time()
+        entities, by_row = self._entities(live, version, call, rows)
+        log.append(
+            group,
+            Rows(
+                log.number(group),
+                rows,
+                event_time_us,
+                call.arrival_us,
+                min(spent_ns // 1000, 0xFFFFFFFF),
+                future,
+                call.prediction_id,
+                call.request_id.encode(),
+                call.traceparent.encode(),
+                entities,
+                by_row,
+                [*columns, *(output.raw for output in kept)],
+            ),
+        )
+
+    @staticmethod
+    def _entities(live: LiveModel, version: LoadedVersion, call: Call, rows: int) -> tuple[bytes, bool]:
+        """The entities to log: a column of the input that the spec names, else the request's."""
+        name = live.plan.spec.entity_input
+        tensor = call.tensors.get(name) if name else None
+        keeping = version.keeping
+        if tensor is None or tensor.values.size != rows:
+            return keeping.entity(name, call.entity.encode()), False
+        if tensor.datatype == "BYTES" and keeping.of(name, "BYTES") is Sensitivity.PLAIN:
+            return tensor.raw, True
+        texts = [keeping.entity(name, str(value).encode()) for value in tensor.values.ravel().tolist()]
+        return b"".join(len(text).to_bytes(4, "little") + text for text in texts), True
+
+    # Shadows
+
+    def _queue_shadows(self, live: LiveModel, taken: Attempt, call: Call) -> None:
+        for number in routing.shadows(live.plan, taken, call.prediction_id.hex()):
+            try:
+                self._queue.put_nowait(_Shadow(live, number, call))
+            except asyncio.QueueFull:
+                self._drop_shadow(live, number, call, "shadow_queue_full")
+
+    def _drop_shadow(self, live: LiveModel, number: int, call: Call, reason: str) -> None:
+        """Counted in the shadows' books: a row that was due and is not there."""
+        version = live.loaded.get(number)
+        batched = [t for t in call.tensors.values() if t.values.ndim] if version and version.signature.batched else []
+        self._shadows.count(batched[0].values.shape[0] if batched else 1, reason)
+        self._meters.shadow_dropped(live.plan.model, reason)
+
+    async def run_shadows(self) -> None:
+        """Scores queued shadows, one after the other, giving way to answers in between. Runs until cancelled."""
+        while True:
+            shadow = await self._queue.get()
+            await asyncio.sleep(0)
+            await self.score_shadow(shadow)
+            self._queue.task_done()
+
+    async def score_shadow(self, shadow: _Shadow) -> None:
+        """One shadow; whatever it raises is counted and hurts nobody."""
+        live, call, version = shadow.live, shadow.call, shadow.live.loaded.get(shadow.number)
+        if version is None:
+            return self._drop_shadow(live, shadow.number, call, "shadow_not_loaded")
+        started = perf_counter_ns()
+        try:
+            rows = rows_of(version.name, version.signature, call.tensors, live.known_inputs, live.plan.spec.max_rows)
+            outputs = await self._score(version, call, rows)
+        except GyrostatError:
+            version.counters.fail.add(perf_counter_ns() - started)
+            return self._drop_shadow(live, shadow.number, call, "shadow_failed")
+        spent = perf_counter_ns() - started
+        self._record(self._shadows, live, version, SHADOW, "shadow", call, rows, outputs, spent)
+
+    async def drain_shadows(self) -> None:
+        """Returns when every queued shadow is scored; for an orderly close."""
+        await self._queue.join()
+
+
+def _per_row(column: bytes, spec: TensorSpec, batched: bool, rows: int) -> bytes:
+    """An input without a batch dimension beside others that have one counts for every row."""
+    return column * rows if batched and not spec.batched and rows > 1 else column
+
+
+def _output_column(output: Output, batched: bool, rows: int) -> ColumnSpec:
+    per_row = batched and output.values.shape[:1] == (rows,)
+    return ColumnSpec(output.name, output.datatype, output.values.shape[1:] if per_row else output.values.shape)
