@@ -5,7 +5,7 @@ PY := .venv/bin/python
 STAMPS := build/setup
 PROJECTS := $(wildcard protos/pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml)
 TIERS := unit contract integration e2e chaos
-export PYTHONPATH := examples
+export PYTHONPATH := $(CURDIR)/examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -19,7 +19,7 @@ help: ## print this list
 # ---- the two that matter -------------------------------------------------------------------------------------------
 
 demo: $(STAMPS)/python $(STAMPS)/kafka ## set up, then show the closed loop on a year of real flights (ARGS=… passed on)
-	$(PY) -m flights $(ARGS)
+	$(PY) -m flights.demo $(ARGS)
 
 test: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## set up, then unit, contract, integration, e2e and chaos smoke
 	$(PY) tools/tiers.py $(TIERS)
