@@ -94,7 +94,7 @@ class ArtifactStore:
         target = into_folder / _checked(sha256)
         if target.exists() and (await asyncio.to_thread(_digest, target))[0] == sha256:
             return target
-        into_folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(into_folder.mkdir, parents=True, exist_ok=True)
         partial = into_folder / f".{sha256}.{uuid7()}.partial"
         try:
             with partial.open("wb") as file:

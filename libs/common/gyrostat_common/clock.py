@@ -1,4 +1,4 @@
-"""Wall time as an argument. Event time is never read from a clock: it comes with the request, the event or the watermark."""
+"""Wall time as an argument. Event time is never read from a clock: it comes with the request or the watermark."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Upgrades a database with the Alembic versions inside a package: `<package>/versions/NNNN_title.py`, nothing else there,
-no ini file and no env.py.
+"""Upgrades a database with the Alembic versions inside a package: `<package>/versions/NNNN_title.py` and nothing else:
+no ini file, no env.py.
 """
 
 from __future__ import annotations

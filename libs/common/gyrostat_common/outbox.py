@@ -18,11 +18,11 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gyrostat_common import database, inbox, telemetry
-from gyrostat_common.bus import codec
+from gyrostat_common.bus import codec, contract
 from gyrostat_common.bus.event import Event, Producer
 from gyrostat_common.clock import Clock, SystemClock
 from gyrostat_common.database import Database, insert
-from gyrostat_common.errors import Unavailable
+from gyrostat_common.errors import InvalidInput, Unavailable
 from gyrostat_common.ids import uuid7
 from gyrostat_common.rpc import replies
 from gyrostat_common.tables import leases, outbox
@@ -55,6 +55,9 @@ async def add_all(tx: AsyncConnection, events: Iterable[Event]) -> None:
 
 def _row(event: Event) -> dict[str, object]:
     record = codec.encode(event, event.traceparent or telemetry.current_traceparent())
+    size, most = len(record.value or b""), contract.of_message(type(event.payload)).max_message_bytes
+    if size > most:
+        raise InvalidInput(f"an event of {size} bytes is too large for {record.topic}, which takes {most}")
     return {
         "topic": record.topic,
         "key": record.key,
@@ -90,6 +93,8 @@ class Relay:
                 while await self.send_some():
                     pass
                 await self._prune()
+            except Unavailable as error:
+                log.warning("relay_interrupted", relay=self._name, error=str(error))
             except Exception as error:
                 log.error("relay_failed", relay=self._name, error=repr(error), exc_info=error)
             try:
@@ -120,8 +125,13 @@ class Relay:
         return len(sent)
 
     async def _send_chain(self, rows: Sequence[Row[tuple[object, ...]]], sent: list[int]) -> None:
+        """Sends the rows of one key. An event that cannot be sent holds up its own key and no other."""
         for row in rows:
-            await self._producer.send(_event(row))
+            try:
+                await self._producer.send(_event(row))
+            except Exception as error:
+                log.error("event_not_sent", relay=self._name, topic=row.topic, row=row.id, error=repr(error))
+                return
             sent.append(row.id)
 
     async def _forget(self, sent: Sequence[int], rows: Sequence[Row[tuple[object, ...]]]) -> None:

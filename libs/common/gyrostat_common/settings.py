@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -28,41 +29,51 @@ class _Group(BaseModel):
 class KafkaSettings(_Group):
     """GYROSTAT_KAFKA__…"""
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", description="Brokers to ask first, host:port with commas between")
-    topic_prefix: str = Field("", description="Put before every topic and group name, so that sites can share a cluster")
+    bootstrap_servers: str = Field(
+        default="127.0.0.1:9092", description="Brokers to ask first, host:port with commas between"
+    )
+    topic_prefix: str = Field(default="", description="Put before every topic and group name")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How the brokers' listener speaks"
+        default="PLAINTEXT", description="How the brokers' listener speaks"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "SCRAM-SHA-512", description="How to log in when the protocol is SASL_…"
+        default="SCRAM-SHA-512", description="How to log in when the protocol is SASL_…"
     )
-    sasl_username: str = Field("", description="Name to log in with")
-    sasl_password: SecretStr = Field(SecretStr(""), description="Password to log in with")
-    ssl_ca_file: str = Field("", description="PEM file of the authority that signed the brokers; empty: the system's")
-    ssl_cert_file: str = Field("", description="PEM file of our own certificate, for mutual TLS")
-    ssl_key_file: str = Field("", description="PEM file of its key")
-    replication_factor: int = Field(1, ge=1, description="Copies that `topics apply` asks for")
+    sasl_username: str = Field(default="", description="Name to log in with")
+    sasl_password: SecretStr = Field(default=SecretStr(""), description="Password to log in with")
+    ssl_ca_file: str = Field(
+        default="", description="PEM file of the authority that signed the brokers; empty: the system's"
+    )
+    ssl_cert_file: str = Field(default="", description="PEM file of our own certificate, for mutual TLS")
+    ssl_key_file: str = Field(default="", description="PEM file of its key")
+    replication_factor: int = Field(default=1, ge=1, description="Copies that `topics apply` asks for")
 
 
 class OtelSettings(_Group):
     """GYROSTAT_OTEL__…; the standard OTEL_… variables are obeyed too."""
 
-    enabled: bool = Field(False, description="Send traces, metrics and logs by OTLP; also on when OTEL_EXPORTER_OTLP_ENDPOINT is set")
-    sample_ratio: float = Field(0.01, ge=0.0, le=1.0, description="Share of calls without a caller's trace that are traced")
-    metrics_interval_s: float = Field(15.0, gt=0, description="Seconds between two exports of the metrics")
+    enabled: bool = Field(default=False, description="Send by OTLP; on too when OTEL_EXPORTER_OTLP_ENDPOINT is set")
+    sample_ratio: float = Field(
+        default=0.01, ge=0.0, le=1.0, description="Share of calls without a caller's trace to record"
+    )
+    metrics_interval_s: float = Field(default=15.0, gt=0, description="Seconds between two exports of the metrics")
 
 
 class LogSettings(_Group):
     """GYROSTAT_LOG__…"""
 
-    format: Literal["json", "console"] = Field("json", description="json: one object a line; console: for a person")
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written")
+    format: Literal["json", "console"] = Field(
+        default="json", description="json: one object a line; console: for a person"
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is written"
+    )
 
 
 class DataSettings(_Group):
     """GYROSTAT_DATA__…"""
 
-    folder: Path = Field(Path("data"), description="Everything that is kept lies below, unless another setting says otherwise")
+    folder: Path = Field(default=Path("data"), description="Everything that is kept lies below, unless set otherwise")
 
 
 class ServiceSettings(BaseSettings):
@@ -86,7 +97,7 @@ class ServiceSettings(BaseSettings):
             cls.service = service
 
     @classmethod
-    def settings_customise_sources(
+    def settings_customise_sources(  # type: ignore[override]
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # the environment is read by `load`, which knows which names are ours
@@ -176,8 +187,6 @@ def _explained(cls: type[ServiceSettings], problem: Any) -> str:
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    from difflib import get_close_matches
-
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else "; see --help for the list"
 

@@ -1,4 +1,4 @@
-"""Times between their four shapes: datetime (aware, UTC), int microseconds since 1970, protobuf Timestamp, RFC 3339 text."""
+"""Times between their four shapes: datetime (aware, UTC), microseconds since 1970, protobuf Timestamp, RFC 3339."""
 
 from __future__ import annotations
 

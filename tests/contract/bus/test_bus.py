@@ -6,12 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from support.events import NOON, Heard, a_plan, a_promotion, an_event, an_outcome
-from support.logs import IMPATIENT, Log
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus
 from gyrostat_common.errors import AlreadyExists, InvalidInput, NotFound, Overloaded, Unavailable, WrongState
+from support.events import NOON, Heard, a_plan, a_promotion, an_event, an_outcome
+from support.logs import IMPATIENT, Log
+from support.waiting import eventually
 
 PROMOTED, OUTCOME, PLAN = events_pb2.ModelPromoted, events_pb2.OutcomeRecorded, events_pb2.ServingPlan
 
@@ -124,7 +125,9 @@ async def test_what_may_pass_is_tried_in_place_until_it_passes(log: Log, error: 
     assert heard.calls == 8
 
 
-@pytest.mark.parametrize(("error", "calls"), [(InvalidInput("no"), 1), (NotFound("no"), 1), (WrongState("no"), 1), (ValueError("bug"), 3)])
+@pytest.mark.parametrize(
+    ("error", "calls"), [(InvalidInput("no"), 1), (NotFound("no"), 1), (WrongState("no"), 1), (ValueError("bug"), 3)]
+)
 async def test_what_cannot_pass_becomes_a_dead_letter(log: Log, error: Exception, calls: int) -> None:
     heard = Heard(raising(error, when=lambda payload: payload.version_after == 1))
     [(partition, offset), _] = await send(log, bad := a_promotion(1), a_promotion(2))
@@ -187,9 +190,7 @@ async def test_too_much_poison_stops_the_consumer(log: Log) -> None:
     await send(log, *(a_promotion(n) for n in range(20)))
     async with log.bus.consume("registry", [bus.Route(PROMOTED, heard.one)]) as consumer:
         await heard.until_calls(IMPATIENT.dead_letters + 1)
-        async with asyncio.timeout(30):
-            while consumer.problem is None:
-                await asyncio.sleep(0)
+        await eventually(lambda: consumer.problem)
         assert "dead letters" in consumer.problem
     assert len(await log.records("registry.dlq")) == IMPATIENT.dead_letters
 
@@ -198,9 +199,7 @@ async def test_state_that_cannot_be_handled_stops_its_consumer(log: Log) -> None
     heard = Heard(raising(InvalidInput("no")))
     await send(log, a_plan(1))
     async with log.bus.consume("monitor", [bus.Route(PLAN, heard.one)]) as consumer:
-        async with asyncio.timeout(30):
-            while consumer.problem is None:
-                await asyncio.sleep(0)
+        await eventually(lambda: consumer.problem)
         assert "serving.plan" in consumer.problem
 
 
@@ -241,9 +240,8 @@ async def test_empty_state_is_caught_up(log: Log) -> None:
 
 async def test_state_that_cannot_be_read_stops_the_reader(log: Log) -> None:
     await log.append(bus.codec.Outgoing(topic="serving.plan", key=b"production/flights", value=b"x", headers=()))
-    async with log.bus.read_state(PLAN, Heard().one) as reader, asyncio.timeout(30):
-        while reader.problem is None:
-            await asyncio.sleep(0)
+    async with log.bus.read_state(PLAN, Heard().one) as reader:
+        await eventually(lambda: reader.problem)
         assert "serving.plan" in reader.problem
         assert not reader.caught_up.is_set()
 
@@ -251,17 +249,13 @@ async def test_state_that_cannot_be_read_stops_the_reader(log: Log) -> None:
 async def test_members_of_a_group_share_the_partitions_and_read_nothing_twice(log: Log) -> None:
     one, other = Heard(), Heard()
     routes = [bus.Route(OUTCOME, handle_batch=one.many)], [bus.Route(OUTCOME, handle_batch=other.many)]
-    async with log.bus.producer() as producer:
-        async with log.bus.consume("monitor", routes[0], max_records=10):
-            await asyncio.gather(*(producer.send(an_outcome(f"a{n}", partition=n % 3)) for n in range(300)))
-            async with log.bus.consume("monitor", routes[1], max_records=10):
-                # A rebalance takes place in the middle of these.
-                for n in range(300, 900):
-                    await producer.send(an_outcome(f"a{n}", partition=n % 3)) if n % 50 == 0 else None
-                sending = (producer.send(an_outcome(f"a{n}", partition=n % 3)) for n in range(900, 1500))
-                await asyncio.gather(*sending)
-                async with asyncio.timeout(40):
-                    while len(one.received) + len(other.received) < 912:
-                        await asyncio.sleep(0.01)
+    async with log.bus.producer() as producer, log.bus.consume("monitor", routes[0], max_records=10):
+        await asyncio.gather(*(producer.send(an_outcome(f"a{n}", partition=n % 3)) for n in range(300)))
+        async with log.bus.consume("monitor", routes[1], max_records=10):
+            # A rebalance takes place in the middle of these.
+            for n in range(300, 312):
+                await producer.send(an_outcome(f"a{n}", partition=n % 3))
+            await asyncio.gather(*(producer.send(an_outcome(f"a{n}", partition=n % 3)) for n in range(312, 912)))
+            await eventually(lambda: len(one.received) + len(other.received) >= 912)
     ids = [received.event.id for received in one.received + other.received]
     assert len(ids) == len(set(ids)) == 912

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.events import Heard, a_plan, a_promotion
-from support.kafka import Broker
-from support.logs import IMPATIENT, TOPICS, KafkaLog
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus
 from gyrostat_common.bus.topics import State
 from gyrostat_common.errors import Unavailable
 from gyrostat_common.settings import KafkaSettings
+from support.events import Heard, a_plan, a_promotion
+from support.kafka import Broker
+from support.logs import IMPATIENT, TOPICS, KafkaLog
+from support.waiting import eventually
 
 PROMOTED, PLAN = events_pb2.ModelPromoted, events_pb2.ServingPlan
 WANTED = [topic for topic in bus.contract.events() if topic.name in TOPICS]
@@ -23,34 +24,40 @@ async def test_a_broker_that_is_down_at_the_start_is_waited_for(own_broker: Brok
     await bus.topics.apply(own_broker.settings, wanted=WANTED)
     own_broker.stop()
     heard, state = Heard(), Heard()
-    async with bus.open(own_broker.settings, IMPATIENT) as log, log.producer() as producer:
-        async with log.consume("registry", [bus.Route(PROMOTED, heard.one)]), log.read_state(PLAN, state.one) as reader:
-            sending = [asyncio.create_task(producer.send(event)) for event in (a_promotion(1), a_plan(1))]
-            with pytest.raises(Unavailable, match="Kafka"):
-                await bus.topics.check(own_broker.settings)
-            assert not reader.caught_up.is_set()
-            await asyncio.to_thread(own_broker.start)
-            async with asyncio.timeout(60):
-                await asyncio.gather(*sending)
-                await reader.caught_up.wait()
-            await heard.until(1)
-            await state.until(1)
+    async with (
+        bus.open(own_broker.settings, IMPATIENT) as log,
+        log.producer() as producer,
+        log.consume("registry", [bus.Route(PROMOTED, heard.one)]),
+        log.read_state(PLAN, state.one) as reader,
+    ):
+        sending = [asyncio.create_task(producer.send(event)) for event in (a_promotion(1), a_plan(1))]
+        with pytest.raises(Unavailable, match="Kafka"):
+            await bus.topics.check(own_broker.settings)
+        assert not reader.caught_up.is_set()
+        await asyncio.to_thread(own_broker.start)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*sending)
+            await reader.caught_up.wait()
+        await heard.until(1)
+        await state.until(1)
 
 
 async def test_a_broker_killed_in_mid_run_loses_nothing(own_broker: Broker) -> None:
     await bus.topics.apply(own_broker.settings, wanted=WANTED)
     heard = Heard()
-    async with bus.open(own_broker.settings, IMPATIENT) as log, log.producer() as producer:
-        async with log.consume("registry", [bus.Route(PROMOTED, heard.one)]):
-            await producer.send(a_promotion(0))
-            await heard.until(1)
-            own_broker.kill()
-            sending = [asyncio.create_task(producer.send(a_promotion(n))) for n in range(1, 40)]
-            await asyncio.to_thread(own_broker.start)
-            async with asyncio.timeout(60):
-                await asyncio.gather(*sending)
-                while {payload.version_after for payload in heard.payloads} != set(range(40)):
-                    await asyncio.sleep(0.01)
+    async with (
+        bus.open(own_broker.settings, IMPATIENT) as log,
+        log.producer() as producer,
+        log.consume("registry", [bus.Route(PROMOTED, heard.one)]),
+    ):
+        await producer.send(a_promotion(0))
+        await heard.until(1)
+        own_broker.kill()
+        sending = [asyncio.create_task(producer.send(a_promotion(n))) for n in range(1, 40)]
+        await asyncio.to_thread(own_broker.start)
+        async with asyncio.timeout(60):
+            await asyncio.gather(*sending)
+        await eventually(lambda: {payload.version_after for payload in heard.payloads} == set(range(40)))
 
 
 async def test_a_consumer_waits_for_its_topic_to_be_made(fresh_kafka: KafkaSettings) -> None:
@@ -97,9 +104,7 @@ async def test_a_wrong_policy_or_too_few_partitions_are_refused_and_other_differ
     assert any("retention.ms" in remark for remark in reports["model.promoted"].remarks)
 
     async with KafkaLog(fresh_kafka).bus.consume("monitor", [bus.Route(PLAN, Heard().one)]) as consumer:
-        async with asyncio.timeout(30):
-            while consumer.problem is None:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: consumer.problem)
     assert "refused" in consumer.problem
 
 

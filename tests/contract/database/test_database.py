@@ -13,8 +13,9 @@ from gyrostat_common import database, marks
 from gyrostat_common.database import Database
 from gyrostat_common.errors import Unavailable
 from gyrostat_common.tables import marks as marks_table
+from support.transactions import failing
 
-MIGRATION = '''
+MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 from gyrostat_common.database import create_common_tables
@@ -25,8 +26,8 @@ revision, down_revision = "0001", None
 def upgrade():
     create_common_tables(op.get_bind())
     op.create_table("things", sa.Column("name", sa.Text, primary_key=True), sa.Column("number", sa.BigInteger))
-'''
-SECOND = '''
+"""
+SECOND = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -36,7 +37,7 @@ revision, down_revision = "0002", "0001"
 def upgrade():
     with op.batch_alter_table("things") as table:
         table.add_column(sa.Column("colour", sa.Text))
-'''
+"""
 THINGS = Table("things", MetaData(), Column("name", Text), Column("number", BigInteger), Column("colour", Text))
 NUMBERS = Table("numbers", MetaData(), Column("number", Integer, primary_key=True))
 
@@ -53,19 +54,15 @@ async def known(db: Database) -> set[str]:
 
 async def test_a_transaction_is_all_or_nothing(db: Database) -> None:
     await mark(db, "kept")
-    with pytest.raises(ValueError, match="no"):
-        async with db.transaction() as tx:
-            await marks.advance(tx, "test", {"lost": 1})
-            raise ValueError("no")
+    async with failing(db) as tx:
+        await marks.advance(tx, "test", {"lost": 1})
     assert await known(db) == {"kept"}
 
 
 async def test_a_transaction_inside_a_transaction_joins_it(db: Database) -> None:
-    with pytest.raises(ValueError, match="no"):
-        async with db.transaction():
-            await mark(db, "inner")
-            assert await known(db) == {"inner"}  # reading inside sees it
-            raise ValueError("no")
+    async with failing(db):
+        await mark(db, "inner")
+        assert await known(db) == {"inner"}  # reading inside sees it
     assert await known(db) == set()
 
 
@@ -74,11 +71,9 @@ async def test_a_failed_inner_transaction_takes_only_its_own_with_it(db: Databas
     async with db.transaction() as tx:
         await marks.advance(tx, "test", {"outer": 1})
         db.after_commit(lambda: done.append("outer"))
-        with pytest.raises(ValueError, match="no"):
-            async with db.transaction() as inner:
-                await marks.advance(inner, "test", {"inner": 1})
-                db.after_commit(lambda: done.append("inner"))
-                raise ValueError("no")
+        async with failing(db) as inner:
+            await marks.advance(inner, "test", {"inner": 1})
+            db.after_commit(lambda: done.append("inner"))
     assert await known(db) == {"outer"}
     assert done == ["outer"]
 
@@ -99,10 +94,8 @@ async def test_after_commit_runs_after_the_commit_and_never_after_a_rollback(db:
     async with db.transaction():
         db.after_commit(lambda: done.append("committed"))
         assert done == []
-    with pytest.raises(ValueError, match="no"):
-        async with db.transaction():
-            db.after_commit(lambda: done.append("rolled back"))
-            raise ValueError("no")
+    async with failing(db):
+        db.after_commit(lambda: done.append("rolled back"))
     assert done == ["committed"]
     with pytest.raises(RuntimeError, match="transaction"):
         db.after_commit(lambda: None)

@@ -6,13 +6,15 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from support.events import NOON, Heard, a_plan, a_promotion, an_outcome
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus, inbox, outbox, telemetry
 from gyrostat_common.clock import FixedClock
 from gyrostat_common.database import Database
 from gyrostat_common.errors import Unavailable
+from support.events import NOON, Heard, a_plan, a_promotion, an_outcome
+from support.transactions import failing
+from support.waiting import eventually
 
 PLAN, OUTCOME, PROMOTED = events_pb2.ServingPlan, events_pb2.OutcomeRecorded, events_pb2.ModelPromoted
 
@@ -49,9 +51,10 @@ async def waiting(db: Database) -> int:
 
 
 async def until_empty(db: Database) -> None:
-    async with asyncio.timeout(20):
-        while await waiting(db):
-            await asyncio.sleep(0.005)
+    async def is_empty() -> bool:
+        return not await waiting(db)
+
+    await eventually(is_empty)
 
 
 async def put(db: Database, *events: bus.Event) -> None:
@@ -81,10 +84,8 @@ async def test_an_event_leaves_after_the_commit_just_as_it_was(db: Database, log
 
 async def test_a_rolled_back_event_never_leaves(db: Database, log: bus.MemoryBus) -> None:
     async with outbox.relay(db, Sending(log), "registry"):
-        with pytest.raises(ValueError, match="no"):
-            async with db.transaction() as tx:
-                await outbox.add(tx, a_promotion(1))
-                raise ValueError("no")
+        async with failing(db) as tx:
+            await outbox.add(tx, a_promotion(1))
         await put(db, a_promotion(2))
         await until_empty(db)
     assert [event.payload.version_after for event in log.events(PROMOTED)] == [2]
@@ -141,14 +142,13 @@ async def test_only_one_relay_works_at_a_time(db: Database, log: bus.MemoryBus) 
     first.open.clear()
     async with outbox.relay(db, first, "registry", clock=clock):
         await put(db, a_plan(1))
-        while not await leased(db):
-            await asyncio.sleep(0.005)
-        async with outbox.relay(db, second, "registry", clock=clock) as other:
-            assert await other.send_some() == 0
-            assert second.sent == []
-            clock.advance(outbox.LEASE + timedelta(seconds=1))  # the first has died without a word
-            assert await other.send_some() == 1
-            assert [event.payload.revision for event in second.sent] == [1]
+        await eventually(lambda: leased(db))
+        other = outbox.Relay(db, second, "registry", clock)
+        assert await other.send_some() == 0
+        assert second.sent == []
+        clock.advance(outbox.LEASE + timedelta(seconds=1))  # the first has died without a word
+        assert await other.send_some() == 1
+    assert [event.payload.revision for event in second.sent] == [1]
 
 
 async def leased(db: Database) -> bool:
@@ -199,10 +199,8 @@ async def test_a_batch_is_cut_down_to_what_is_new(db: Database) -> None:
 
 async def test_what_was_rolled_back_is_new_again(db: Database) -> None:
     one = received(a_promotion(1))
-    with pytest.raises(ValueError, match="no"):
-        async with db.transaction() as tx:
-            assert await inbox.first_time(tx, one)
-            raise ValueError("no")
+    async with failing(db) as tx:
+        assert await inbox.first_time(tx, one)
     async with db.transaction() as tx:
         assert await inbox.first_time(tx, one)
 

@@ -1,5 +1,5 @@
-"""The consumer loop on Kafka. The rule: one lock around fetch, handling and commit, and a rebalance takes the same lock,
-so that a partition is never taken away in the middle of a batch. Commit comes last.
+"""The consumer loop on Kafka. The rule: one lock around fetch, handling and commit, and a rebalance takes the same
+lock, so that a partition is never taken away in the middle of a batch. Commit comes last.
 """
 
 from __future__ import annotations
@@ -7,11 +7,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 from gyrostat_common import telemetry
 from gyrostat_common.bus import codec, contract, topics
@@ -39,14 +45,19 @@ class KafkaConsumer:
     """One member of a group. Get one from `consuming`."""
 
     def __init__(
-        self, kafka: KafkaSettings, group: str, routes: Sequence[Route], producer: KafkaProducer, retries: Retries,
+        self,
+        kafka: KafkaSettings,
+        group: str,
+        routes: Sequence[Route],
+        producer: KafkaProducer,
+        retries: Retries,
         max_records: int,
     ) -> None:
         self.problem: str | None = None
         self.dispatcher = Dispatcher(group, routes, self._dead_letter, retries)
         self._kafka, self._group, self._producer, self._max_records = kafka, group, producer, max_records
         self._lock = asyncio.Lock()
-        self._closing = False
+        self._closed = asyncio.Event()
         self._expected: dict[TopicPartition, int] = {}
 
     async def _dead_letter(self, record: codec.Incoming, error: BaseException, tries: int) -> None:
@@ -54,13 +65,13 @@ class KafkaConsumer:
 
     def close(self) -> None:
         """Finish the batch in hand, commit, leave."""
-        self._closing = True
+        self._closed.set()
         self.dispatcher.interrupted.set()
 
     async def run(self) -> None:
         """Until closed or stopped for good. Any trouble with Kafka: begin again with a new client."""
         delay = 0.1
-        while not self._closing:
+        while not self._closed.is_set():
             try:
                 await self._connected()
                 return
@@ -73,13 +84,10 @@ class KafkaConsumer:
                 log.warning("consumer_interrupted", group=self._group, error=short(error))
             except Exception as error:
                 log.error("consumer_failed", group=self._group, error=repr(error), exc_info=error)
-            await self._wait(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._closed.wait()
             delay = min(delay * 2, 5.0)
-
-    async def _wait(self, seconds: float) -> None:
-        until = asyncio.get_running_loop().time() + seconds
-        while not self._closing and (left := until - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(min(left, 0.05))
 
     async def _connected(self) -> None:
         names = list(self.dispatcher.routes)
@@ -99,7 +107,7 @@ class KafkaConsumer:
         try:
             await client.start()
             log.info("consumer_connected", group=self._group, topics=names)
-            while not self._closing:
+            while not self._closed.is_set():
                 async with self._lock:
                     await self._fetch_and_handle(client)
                 await asyncio.sleep(0)  # lets a waiting rebalance have the lock
@@ -203,10 +211,10 @@ class KafkaConsumer:
 
     async def give_up_partitions(self) -> None:
         """Returns when no batch is in hand."""
-        if not self._closing:
+        if not self._closed.is_set():
             self.dispatcher.interrupted.set()
         async with self._lock:
-            if not self._closing:
+            if not self._closed.is_set():
                 self.dispatcher.interrupted.clear()
             self._expected.clear()
 

@@ -1,4 +1,4 @@
-"""The contract of the topics, read from the options on the event messages: the proto file is the only table of topics."""
+"""The contract of the topics, read from the options on the event messages: the proto file is the only table."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any, cast
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+
 from gyrostat.events.v1 import events_pb2, options_pb2
 
 SERVICES = ("registry", "inference", "monitor", "trainer")
 DLQ_RETENTION_DAYS = 30
+_TOPIC: Any = options_pb2.topic
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,10 @@ class TopicContract:
     """0 for a compacted topic."""
     compacted: bool
     max_message_bytes: int
+    message: type[Message] | None
+    """None for a dead-letter topic."""
     type: str
     """CloudEvents type; empty for a dead-letter topic."""
-    message: type[Message] | None
     producers: tuple[str, ...] = ()
     consumers: tuple[str, ...] = ()
 
@@ -48,12 +51,12 @@ def events() -> tuple[TopicContract, ...]:
     return tuple(
         _contract(descriptor)
         for descriptor in events_pb2.DESCRIPTOR.message_types_by_name.values()
-        if descriptor.GetOptions().HasExtension(options_pb2.topic)
+        if descriptor.GetOptions().HasExtension(_TOPIC)
     )
 
 
 def _contract(descriptor: Any) -> TopicContract:
-    option = descriptor.GetOptions().Extensions[options_pb2.topic]
+    option = descriptor.GetOptions().Extensions[_TOPIC]
     return TopicContract(
         name=option.name,
         key=option.key,
@@ -90,13 +93,18 @@ def contract() -> tuple[TopicContract, ...]:
     return events() + tuple(dead_letters(service) for service in SERVICES if service in consuming)
 
 
-@cache
 def of_message(message: type[Message]) -> TopicContract:
     """The contract of an event message. Raises ValueError for a message that is none."""
-    for topic in events():
-        if topic.message is not None and topic.message.DESCRIPTOR.full_name == message.DESCRIPTOR.full_name:
-            return topic
-    raise ValueError(f"{message.DESCRIPTOR.full_name} has no topic option")
+    name = message.DESCRIPTOR.full_name
+    try:
+        return _by_message()[name]
+    except KeyError:
+        raise ValueError(f"{name} has no topic option") from None
+
+
+@cache
+def _by_message() -> dict[str, TopicContract]:
+    return {topic.message.DESCRIPTOR.full_name: topic for topic in events() if topic.message is not None}
 
 
 @cache

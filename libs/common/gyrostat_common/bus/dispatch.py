@@ -1,7 +1,7 @@
-"""Takes records to their handlers and decides what becomes of each: done, tried again in place, put aside as a dead letter.
+"""Takes records to their handlers and decides what becomes of each: done, tried again in place, a dead letter.
 
 The same for Kafka and for the bus in memory. Verdict by kind of error: AlreadyExists done; InvalidInput, NotFound and
-WrongState dead letter; Overloaded pause and Unavailable back off, both without an end; any other error is tried three times.
+WrongState dead letter; Overloaded pause and Unavailable back off, both without an end; any other error three tries.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Dispatcher:
 
     def _decoded(self, records: Sequence[codec.Incoming]) -> tuple[list[Received], BaseException | None]:
         """The records up to the first that cannot be decoded, and what is wrong with that one."""
-        received = []
+        received: list[Received] = []
         for record in records:
             try:
                 event = codec.decode(record)
@@ -120,9 +120,7 @@ class Dispatcher:
             await self._settle(record, verdict, error, tries)
         return len(received)
 
-    async def _settle(
-        self, record: codec.Incoming, verdict: Verdict, error: BaseException | None, tries: int
-    ) -> None:
+    async def _settle(self, record: codec.Incoming, verdict: Verdict, error: BaseException | None, tries: int) -> None:
         if verdict is Verdict.DEAD:
             assert error is not None
             await self._put_aside(record, error, tries)

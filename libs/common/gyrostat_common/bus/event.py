@@ -133,9 +133,7 @@ class Bus(Protocol):
         """Runs while the block does. A handled record is committed after its handler has returned."""
         ...
 
-    def read_state(
-        self, message: type[Message], handle: StateHandler
-    ) -> AbstractAsyncContextManager[StateReader]:
+    def read_state(self, message: type[Message], handle: StateHandler) -> AbstractAsyncContextManager[StateReader]:
         """Hands over every record of a compacted topic from its beginning, then what comes."""
         ...
 

@@ -34,9 +34,7 @@ class KafkaBus:
     ) -> AbstractAsyncContextManager[KafkaConsumer]:
         return consuming(self._kafka, group, routes, retries=self._retries, max_records=max_records)
 
-    def read_state(
-        self, message: type[Message], handle: StateHandler
-    ) -> AbstractAsyncContextManager[KafkaStateReader]:
+    def read_state(self, message: type[Message], handle: StateHandler) -> AbstractAsyncContextManager[KafkaStateReader]:
         return reading_state(self._kafka, message, handle, self._retries)
 
     async def lag(self, group: str) -> dict[str, int]:

@@ -115,9 +115,7 @@ class MemoryBus:
             await self._changed.wait_for(self._all_quiet)
 
     def _all_quiet(self) -> bool:
-        return all(
-            consumer.problem or not consumer.behind() for group in self._groups.values() for consumer in group
-        )
+        return all(consumer.problem or not consumer.behind() for group in self._groups.values() for consumer in group)
 
     async def _notify(self) -> None:
         async with self._changed:
@@ -205,7 +203,9 @@ class _MemoryStateReader:
                     self.problem = f"{self._topic}/{record.partition} offset {record.offset}: {error}"
                     return
                 seen += 1
+            if seen < end or len(self._bus.records(self._topic)) > seen:
+                continue
+            self.caught_up.set()
             async with self._bus._changed:
-                await self._bus._changed.wait_for(lambda: len(self._bus.records(self._topic)) > seen or seen >= end)
-                if len(self._bus.records(self._topic)) == seen and self.caught_up.is_set():
+                if len(self._bus.records(self._topic)) == seen:
                     await self._bus._changed.wait()

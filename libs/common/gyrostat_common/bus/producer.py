@@ -1,4 +1,4 @@
-"""Sends to Kafka: acks=all, idempotent, lz4. Waits out a broker that is down; builds itself anew after a fatal error."""
+"""Sends to Kafka: acks=all, idempotent, lz4. Waits out a broker that is down; is built anew after a fatal error."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class KafkaProducer:
                 )
                 metadata = await future
             except MessageSizeTooLargeError as error:
-                raise RecordTooLarge(f"a record of {len(record.value or b'')} bytes is too large for {record.topic}") from error
+                size = len(record.value or b"")
+                raise RecordTooLarge(f"a record of {size} bytes is too large for {record.topic}") from error
             except (KafkaError, asyncio.CancelledError) as error:
                 if isinstance(error, asyncio.CancelledError) and not _closed(client):
                     raise

@@ -40,7 +40,7 @@ def sent(span: Span | None, partition: int, offset: int) -> None:
 @contextmanager
 def processing(topic: str, group: str, received: Sequence[Received]) -> Iterator[None]:
     """One record: child of its sender's span. A batch: a trace of its own with a link to each sampled sender."""
-    first = received[0]
+    first, empty = received[0], tuple[str, ...]()
     attributes: dict[str, str | int] = {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
@@ -51,7 +51,7 @@ def processing(topic: str, group: str, received: Sequence[Received]) -> Iterator
     }
     if len(received) == 1:
         attributes |= {"messaging.kafka.offset": first.offset, "messaging.message.id": first.event.id}
-        parent, links = first.event.traceparent, ()
+        parent, links = first.event.traceparent, empty
         if not parent:
             yield
             return

@@ -132,9 +132,8 @@ class KafkaStateReader:
             delay = min(delay * 2, self._retries.most_s)
 
     def _stopped(self, record: codec.Incoming | Received | Tombstone, error: BaseException) -> StateStopped:
-        return StateStopped(
-            f"{record.topic}/{record.partition} offset {record.offset} cannot be handled: {error}; repair it and restart"
-        )
+        place = f"{record.topic}/{record.partition} offset {record.offset}"
+        return StateStopped(f"{place} cannot be handled: {error}; repair it and restart")
 
 
 @asynccontextmanager

@@ -110,9 +110,7 @@ async def _until_known(
 
 async def _create(admin: AIOKafkaAdminClient, kafka: KafkaSettings, topics: Iterable[TopicContract]) -> None:
     new = [
-        NewTopic(
-            prefixed(kafka, topic.name), topic.partitions, kafka.replication_factor, topic_configs=topic.config()
-        )
+        NewTopic(prefixed(kafka, topic.name), topic.partitions, kafka.replication_factor, topic_configs=topic.config())
         for topic in topics
     ]
     response = await admin.create_topics(new)
@@ -154,8 +152,9 @@ def _report(topic: TopicContract, name: str, described: Any, config: dict[str, s
     replication = min((len(one["replicas"]) for one in described["partitions"]), default=0)
     wanted = topic.config()
     refusals, remarks = [], []
-    if config and set(config.get("cleanup.policy", "").split(",")) != {wanted["cleanup.policy"]}:
-        refusals.append(f"cleanup.policy is {config.get('cleanup.policy')}, the contract wants {wanted['cleanup.policy']}")
+    policy = config.get("cleanup.policy", "")
+    if config and set(policy.split(",")) != {wanted["cleanup.policy"]}:
+        refusals.append(f"cleanup.policy is {policy}, the contract wants {wanted['cleanup.policy']}")
     if partitions < topic.partitions:
         refusals.append(f"{partitions} partitions, the contract wants at least {topic.partitions}")
     if partitions > topic.partitions:
@@ -164,7 +163,9 @@ def _report(topic: TopicContract, name: str, described: Any, config: dict[str, s
         if config and key in wanted and config.get(key) != wanted[key]:
             remarks.append(f"{key} is {config.get(key)}, the contract creates it with {wanted[key]}")
     state = State.REFUSED if refusals else State.DIFFERS if remarks else State.FINE
-    shown = {key: config[key] for key in ("cleanup.policy", "retention.ms", "max.message.bytes") if key in config}
+    shown: dict[str, str] = {
+        key: config[key] for key in ("cleanup.policy", "retention.ms", "max.message.bytes") if key in config
+    }
     return TopicReport(topic, name, state, partitions, replication, shown, tuple(refusals + remarks))
 
 

@@ -1,5 +1,5 @@
-"""gRPC at both ends: a server with health, reflection, traces, logs, errors and deadlines; a client that repeats only what
-is safe to repeat; stored replies that make a repeat of a mutating call safe.
+"""gRPC at both ends: a server with health, reflection, traces, logs, errors and deadlines; a client that repeats only
+what is safe to repeat; stored replies that make a repeat of a mutating call safe.
 """
 
 from gyrostat_common.rpc.client import as_errors, connect

@@ -1,4 +1,4 @@
-"""Calls other services: a deadline on every call, the trace and the actor sent along, repeats only where they are safe."""
+"""Calls other services: a deadline on every call, trace and actor sent along, repeats only where they are safe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST_DELAY_S = 0.1
 _READS = ("Get", "List", "Watch", "Server", "ModelReady", "ModelMetadata", "Check")
 
 
-class _Details(grpc.aio.ClientCallDetails):  # type: ignore[misc]
+class _Details(grpc.aio.ClientCallDetails):
     """Call details with other values."""
 
 
@@ -51,7 +51,7 @@ class _Calling:
         return _Details(details.method, timeout, metadata, details.credentials, details.wait_for_ready)
 
 
-class _UnaryUnary(_Calling, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+class _UnaryUnary(_Calling, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_unary(
         self, continuation: Callable[..., Awaitable[Any]], details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
@@ -72,12 +72,13 @@ class _UnaryUnary(_Calling, grpc.aio.UnaryUnaryClientInterceptor):  # type: igno
                 log.info("call_repeated", method=method, left=left)
                 await asyncio.sleep(pause)
                 delay *= 2
-                sent = sent._replace(timeout=max(0.001, until - loop.time()))
+                left_s = max(0.001, until - loop.time())
+                sent = _Details(sent.method, left_s, sent.metadata, sent.credentials, sent.wait_for_ready)
             raise AssertionError("unreachable")
 
 
-class _UnaryStream(_Calling, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
-    async def intercept_unary_stream(
+class _UnaryStream(_Calling, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_unary_stream(  # type: ignore[override]
         self, continuation: Callable[..., Awaitable[Any]], details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
         sent = self._details(details, unlimited=True)
@@ -96,15 +97,15 @@ class _UnaryStream(_Calling, grpc.aio.UnaryStreamClientInterceptor):  # type: ig
             delay *= 2
 
 
-class _StreamUnary(_Calling, grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
+class _StreamUnary(_Calling, grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[type-arg]
     async def intercept_stream_unary(
         self, continuation: Callable[..., Awaitable[Any]], details: grpc.aio.ClientCallDetails, requests: Any
     ) -> Any:
         return await continuation(self._details(details, unlimited=True), requests)
 
 
-class _StreamStream(_Calling, grpc.aio.StreamStreamClientInterceptor):  # type: ignore[misc]
-    async def intercept_stream_stream(
+class _StreamStream(_Calling, grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]
+    async def intercept_stream_stream(  # type: ignore[override]
         self, continuation: Callable[..., Awaitable[Any]], details: grpc.aio.ClientCallDetails, requests: Any
     ) -> Any:
         return await continuation(self._details(details, unlimited=True), requests)
@@ -126,7 +127,7 @@ async def connect(
     a request id, within the deadline.
     """
     arguments = (actor, timeout_s, tries, first_delay_s)
-    interceptors = [kind(*arguments) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]
+    interceptors: Any = [kind(*arguments) for kind in (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)]
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -19,7 +19,9 @@ from gyrostat_common.rpc.status import code_of, trailers_of
 log = telemetry.get_logger("rpc")
 calls_seconds = telemetry.histogram("gyrostat_rpc_duration_seconds", "Calls answered", ("method", "code"))
 
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]]
+Handler = Any  # grpc.RpcMethodHandler of whatever messages
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+Context = Any  # grpc.aio.ServicerContext of whatever messages
 _FOREIGN = ("/grpc.health.", "/grpc.reflection.")
 
 
@@ -27,17 +29,15 @@ class Aborted(Exception):
     """Carries a status out of the block that observes the call."""
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """`quiet` methods (full names without the leading slash) are logged only when they fail. `most_s` is the deadline of
-    a unary call that brings none."""
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """`quiet` methods (full names without the leading slash) are logged only when they fail. `most_s` is the deadline
+    of a unary call that brings none."""
 
     def __init__(self, quiet: frozenset[str] = frozenset(), most_s: float = 60.0) -> None:
         self._quiet, self._most_s = quiet, most_s
-        self._wrapped: dict[str, tuple[Any, grpc.RpcMethodHandler]] = {}
+        self._wrapped: dict[str, tuple[Any, Handler]] = {}
 
-    async def intercept_service(
-        self, continuation: Continuation, details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler:
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler:
         handler = await continuation(details)
         if handler is None or details.method.startswith(_FOREIGN):
             return handler
@@ -46,7 +46,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             known = self._wrapped[details.method] = (handler, self._wrap(details.method.lstrip("/"), handler))
         return known[1]
 
-    def _wrap(self, method: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+    def _wrap(self, method: str, handler: Handler) -> Handler:
         serialisers = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
@@ -66,7 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return make(self._answering_many(method, behaviour), **serialisers)
 
     def _answering_once(self, method: str, behaviour: Any, limited: bool) -> Any:
-        async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def answer(request: Any, context: Context) -> Any:
             try:
                 with self._observed(method, context) as call:
                     limit = call.limit_s(self._most_s) if limited else call.limit_s(None)
@@ -82,7 +82,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             # Written with context.write: the coroutine answers by itself.
             return self._answering_once(method, behaviour, limited=False)
 
-        async def answer(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             call = _Call(method, context, method in self._quiet)
             replies = cast(AsyncIterator[Any], behaviour(request, context))
             try:
@@ -108,7 +108,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         return answer
 
     @contextmanager
-    def _observed(self, method: str, context: grpc.aio.ServicerContext) -> Iterator[_Call]:
+    def _observed(self, method: str, context: Context) -> Iterator[_Call]:
         call = _Call(method, context, method in self._quiet)
         error: BaseException | None = None
         try:
@@ -129,13 +129,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 class _Call:
     """One call: its caller, deadline, outcome."""
 
-    def __init__(self, method: str, context: grpc.aio.ServicerContext, quiet: bool) -> None:
+    def __init__(self, method: str, context: Context, quiet: bool) -> None:
         self._method, self._context, self._quiet = method, context, quiet
         self._started = asyncio.get_running_loop().time()
-        metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        metadata = dict(context.invocation_metadata() or ())
         self.actor = str(metadata.get(ACTOR) or ANONYMOUS)
         self._traceparent = str(metadata.get("traceparent") or "")
-        remaining = context.time_remaining()
+        remaining: float | None = context.time_remaining()
         self._deadline = None if remaining is None else self._started + remaining
         self._error: BaseException | None = None
 
@@ -185,20 +185,15 @@ class _Call:
         code = self._code()
         took = asyncio.get_running_loop().time() - self._started
         calls_seconds.labels(self._method, code.name).observe(took)
+        if self._quiet and (error is None or code is grpc.StatusCode.CANCELLED):
+            return
+        line = log.bind(method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2))
         if code is grpc.StatusCode.INTERNAL:
-            log.error("call", method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2), exc_info=error)
+            line.error("call", exc_info=error)
         elif error is not None and code is not grpc.StatusCode.CANCELLED:
-            log.info(
-                "call",
-                method=self._method,
-                code=code.name,
-                actor=self.actor,
-                ms=round(took * 1e3, 2),
-                reason=type(error).__name__,
-                detail=str(error)[:500],
-            )
-        elif not self._quiet:
-            log.info("call", method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2))
+            line.info("call", reason=type(error).__name__, detail=str(error)[:500])
+        else:
+            line.info("call")
 
     async def abort(self) -> None:
         """Ends the call with the status of the error it ended with."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 
 
@@ -24,10 +23,10 @@ class JoinedPools:
                 missing = error
         raise missing or KeyError("no pool")
 
-    def FindFileByName(self, name: str) -> FileDescriptor:
+    def FindFileByName(self, name: str) -> Any:
         return self._first(lambda pool: pool.FindFileByName(name))
 
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:
+    def FindFileContainingSymbol(self, symbol: str) -> Any:
         return self._first(lambda pool: pool.FindFileContainingSymbol(symbol))
 
     def FindMessageTypeByName(self, name: str) -> Any:

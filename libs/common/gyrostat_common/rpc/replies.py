@@ -63,9 +63,7 @@ def once(database_of: Callable[[Any], Database], clock: Clock = _SYSTEM) -> Call
     return decorate
 
 
-async def _claimed(
-    tx: AsyncConnection, method: str, request_id: str, request: Message, clock: Clock
-) -> Message | None:
+async def _claimed(tx: AsyncConnection, method: str, request_id: str, request: Message, clock: Clock) -> Message | None:
     """None: the id is ours now. Else the stored reply. On PostgreSQL this waits for a twin that is still running."""
     digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
     claim = insert(tx, replies).values(
@@ -77,9 +75,10 @@ async def _claimed(
         await tx.execute(select(replies).where(replies.c.method == method, replies.c.request_id == request_id))
     ).one()
     if row.request_sha256 != digest:
-        raise RequestIdReused(f"request_id {request_id} was used for another {method.rpartition('.')[2]}; make a new id")
+        name = method.rpartition(".")[2]
+        raise RequestIdReused(f"request_id {request_id} was used for another {name}; make a new id")
     kind = symbol_database.Default().GetSymbol(row.reply_type)
-    return cast(Message, kind.FromString(row.reply))
+    return kind.FromString(row.reply)
 
 
 async def _store(tx: AsyncConnection, method: str, request_id: str, reply: Message) -> None:

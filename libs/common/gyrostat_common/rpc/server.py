@@ -1,4 +1,4 @@
-"""Serves gRPC: our services, health, reflection. Closing: not serving any more, refuse new calls, finish those in flight."""
+"""Serves gRPC: our services, health, reflection. Closing: not serving, refuse new calls, finish those in flight."""
 
 from __future__ import annotations
 

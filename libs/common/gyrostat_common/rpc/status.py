@@ -47,7 +47,7 @@ def trailers_of(error: GyrostatError) -> tuple[tuple[str, str | bytes], ...]:
     reason = type(error).__name__
     info = AnyMessage()
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
-    code: int = code_of(error).value[0]  # type: ignore[index]
+    code: int = code_of(error).value[0]
     rich = status_pb2.Status(code=code, message=str(error), details=[info])
     return ((REASON, reason), (DETAILS, rich.SerializeToString()))
 

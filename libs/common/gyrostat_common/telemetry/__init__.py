@@ -1,5 +1,5 @@
-"""What a service tells its operators: log lines, spans, metrics. Never hurts the service: an unreachable collector costs
-dropped telemetry, not calls.
+"""What a service tells its operators: log lines, spans, metrics. Never hurts the service: an unreachable collector
+costs dropped telemetry, not calls.
 """
 
 from gyrostat_common.telemetry.log import get_logger

@@ -8,10 +8,13 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, cast
 
 import structlog
+import structlog.tracebacks
 from opentelemetry import trace
 
 from gyrostat_common.settings import LogSettings
 
+# Without the values of local variables: a tensor or a password must not come out with a traceback.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 Sink = Callable[[MutableMapping[str, Any]], None]
 _sinks: list[Sink] = []  # where lines go besides stdout: the OTLP exporter, while it is open
@@ -32,7 +35,9 @@ def configure(settings: LogSettings, service: str = "") -> None:
 
     renderer: Any = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
     if settings.format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -40,7 +45,7 @@ def configure(settings: LogSettings, service: str = "") -> None:
             stamp,
             add_trace,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if settings.format == "console" else [structlog.processors.dict_tracebacks]),
+            *([] if settings.format == "console" else [_TRACEBACKS]),
             _to_sinks,
             renderer,
         ],
@@ -77,9 +82,6 @@ def add_sink(sink: Sink) -> Callable[[], None]:
 
 class _FromLogging(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name.startswith("opentelemetry"):
-            level = logging.DEBUG  # a collector that is down is not our callers' business
-        else:
-            level = record.levelno
-        log = get_logger(record.name)
-        log.log(level, record.getMessage(), exc_info=record.exc_info or None)
+        # A collector that is down is not our callers' business.
+        level = logging.DEBUG if record.name.startswith("opentelemetry") else record.levelno
+        get_logger(record.name).log(level, record.getMessage(), exc_info=record.exc_info or None)

@@ -1,4 +1,4 @@
-"""Counters, gauges and histograms for /metrics, thin over prometheus_client. Asking twice for a name gives the same one."""
+"""Counters, gauges and histograms for /metrics, thin over prometheus_client. A name asked for twice is one metric."""
 
 from __future__ import annotations
 

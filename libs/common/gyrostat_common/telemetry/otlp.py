@@ -1,4 +1,4 @@
-"""Opens telemetry for a process: log lines always; traces, metrics and logs by OTLP over gRPC when an endpoint is set."""
+"""Opens telemetry for a process: log lines always; traces, metrics and logs by OTLP over gRPC when it is wanted."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import (
@@ -42,10 +42,8 @@ def exporting_metrics(resource: Resource, interval_s: float) -> Iterator[None]:
         last = False
         while not last:
             last = stop.wait(interval_s)
-            try:
+            with suppress(Exception):  # the next export may work; nobody waits for this one
                 exporter.export(translated(REGISTRY.collect(), resource, started_ns, time.time_ns()))
-            except Exception:  # noqa: S110 - the next export may work; nobody waits for this one
-                pass
         exporter.shutdown()
 
     thread = threading.Thread(target=export_until_stopped, name="otlp-metrics", daemon=True)
@@ -58,7 +56,7 @@ def exporting_metrics(resource: Resource, interval_s: float) -> Iterator[None]:
 
 
 def translated(families: Iterable[Family], resource: Resource, start_ns: int, now_ns: int) -> MetricsData:
-    """Prometheus families as OTLP metrics: counters as monotonic sums, histograms with explicit bounds, others as gauges."""
+    """Prometheus families as OTLP metrics: counters as sums that only grow, others as gauges."""
     metrics = [metric for family in families if (metric := _metric(family, start_ns, now_ns))]
     scope = ScopeMetrics(InstrumentationScope("gyrostat"), metrics, "")
     return MetricsData([ResourceMetrics(resource, [scope], "")])

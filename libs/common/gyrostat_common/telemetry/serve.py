@@ -57,6 +57,7 @@ def _page(method: str, path: str, ready: Callable[[], str | None]) -> tuple[str,
     if path == "/healthz":
         return "200 OK", text, b"ok\n"
     if path == "/readyz":
-        reason = ready()
-        return ("200 OK", text, b"ready\n") if reason is None else ("503 Service Unavailable", text, f"{reason}\n".encode())
+        if (reason := ready()) is None:
+            return "200 OK", text, b"ready\n"
+        return "503 Service Unavailable", text, f"{reason}\n".encode()
     return "404 Not Found", text, b"/metrics /healthz /readyz\n"

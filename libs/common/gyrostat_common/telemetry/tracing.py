@@ -1,5 +1,5 @@
-"""Spans, with an own gate in front: whether a call is traced is decided before a span object exists, because an unsampled
-span of the SDK still costs microseconds. Context crosses every edge as a W3C traceparent, injected and extracted by hand.
+"""Spans, with an own gate in front: whether a call is traced is decided before a span object exists, because an
+unsampled span of the SDK still costs microseconds. Context crosses every edge as a W3C traceparent, by hand.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+__all__ = ["SpanKind", "activate", "current_traceparent", "parse", "sampled", "span", "traceparent_of"]
 
 MOST_LINKS = 128
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
@@ -72,7 +74,7 @@ def span(
     the span as failed and goes on.
     """
     parent = trace.get_current_span().get_span_context() if traceparent is None else parse(traceparent)
-    linked = [context for link in links if sampled(link) and (context := parse(link))][:MOST_LINKS]
+    linked = [found for link in links if sampled(link) and (found := parse(link))][:MOST_LINKS]
     tracer = _Active.tracer
     if parent is not None and parent.is_valid:
         wanted = parent.trace_flags.sampled or bool(linked)
@@ -87,7 +89,7 @@ def span(
         return
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else otel_context.Context()
     started = tracer.start_span(
-        name, context, kind, attributes=dict(attributes or {}), links=[Link(context) for context in linked]
+        name, context, kind, attributes=dict(attributes or {}), links=[Link(one) for one in linked]
     )
     with _recording(started):
         yield started
