@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import numpy as np
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
 from gyrostat.events.v1 import events_pb2
 from gyrostat.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from gyrostat.registry.v1 import model_pb2, registry_pb2, registry_pb2_grpc
@@ -94,7 +95,9 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
         spec = model_pb2.ModelSpec()
         spec.CopyFrom(request.spec)
         spec.revision = 1
-        self.models[request.name] = model_pb2.Model(name=request.name, spec=spec, created_at=to_proto(NOON), created_by="ada")
+        self.models[request.name] = model_pb2.Model(
+            name=request.name, spec=spec, created_at=to_proto(NOON), created_by="ada"
+        )
         return self._store(request, registry_pb2.CreateModelResponse(model=self.models[request.name]))
 
     def _model(self, name, context) -> model_pb2.Model:
@@ -134,7 +137,8 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
         sha256 = hashlib.sha256(content).hexdigest()
         self.artifacts[sha256] = content
         return registry_pb2.UploadArtifactResponse(
-            artifact=model_pb2.Artifact(sha256=sha256, size_bytes=len(content), name=first.header.name))
+            artifact=model_pb2.Artifact(sha256=sha256, size_bytes=len(content), name=first.header.name)
+        )
 
     def DownloadArtifact(self, request, context):
         if request.sha256 not in self.artifacts:
@@ -167,9 +171,15 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
         model = self._model(request.model, context)
         versions = self.versions.setdefault(model.name, [])
         version = model_pb2.ModelVersion(
-            model=model.name, number=len(versions) + 1, stage=model_pb2.STAGE_CANDIDATE, created_at=to_proto(NOON),
-            created_by="ada", artifact=model_pb2.Artifact(
-                sha256=request.artifact_sha256, size_bytes=len(self.artifacts[request.artifact_sha256])))
+            model=model.name,
+            number=len(versions) + 1,
+            stage=model_pb2.STAGE_CANDIDATE,
+            created_at=to_proto(NOON),
+            created_by="ada",
+            artifact=model_pb2.Artifact(
+                sha256=request.artifact_sha256, size_bytes=len(self.artifacts[request.artifact_sha256])
+            ),
+        )
         versions.append(version)
         return self._store(request, registry_pb2.CreateModelVersionResponse(version=version))
 
@@ -206,8 +216,11 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
 
     def ListRollouts(self, request, context):
         over = (registry_pb2.ROLLOUT_STATE_PROMOTED, registry_pb2.ROLLOUT_STATE_ROLLED_BACK)
-        found = [one for one in self.rollouts if request.model in ("", one.model)
-                 and not (request.open_only and one.state in over)]
+        found = [
+            one
+            for one in self.rollouts
+            if request.model in ("", one.model) and not (request.open_only and one.state in over)
+        ]
         page, token = _page(found, request)
         return registry_pb2.ListRolloutsResponse(rollouts=page, next_page_token=token)
 
@@ -223,7 +236,8 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
     def StartRollout(self, request, context):
         self._enter("StartRollout", request, context)
         rollout = registry_pb2.Rollout(
-            id=ROLLOUT, model=request.model, version=request.number, state=registry_pb2.ROLLOUT_STATE_SHADOW)
+            id=ROLLOUT, model=request.model, version=request.number, state=registry_pb2.ROLLOUT_STATE_SHADOW
+        )
         self.rollouts.insert(0, rollout)
         return registry_pb2.StartRolloutResponse(rollout=rollout)
 
@@ -235,8 +249,14 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
 
     def _next_plan(self, model, **fields) -> events_pb2.ServingPlan:
         plans = self.plans.setdefault(model, [])
-        plan = events_pb2.ServingPlan(environment="production", model=model, revision=len(plans) + 1,
-                                      made_at=to_proto(NOON), actor="ada", **fields)
+        plan = events_pb2.ServingPlan(
+            environment="production",
+            model=model,
+            revision=len(plans) + 1,
+            made_at=to_proto(NOON),
+            actor="ada",
+            **fields,
+        )
         plans.insert(0, plan)
         return plan
 
@@ -244,8 +264,11 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
         if (stored := self._enter("Promote", request, context)) is not None:
             return stored
         version = self._version(request.model, str(request.number), context)
-        plan = self._next_plan(request.model, reason=request.reason, champion=events_pb2.PlannedVersion(
-            number=version.number, artifact=version.artifact))
+        plan = self._next_plan(
+            request.model,
+            reason=request.reason,
+            champion=events_pb2.PlannedVersion(number=version.number, artifact=version.artifact),
+        )
         self.models[request.model].aliases["champion"] = version.number
         return self._store(request, registry_pb2.PromoteResponse(plan=plan))
 
@@ -268,11 +291,15 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
     def SetAutopilot(self, request, context):
         self._enter("SetAutopilot", request, context)
         self.modes[request.model] = request.mode
-        return registry_pb2.SetAutopilotResponse(model_mode=self.modes.get(request.model, 0), global_mode=self.modes[""])
+        return registry_pb2.SetAutopilotResponse(
+            model_mode=self.modes.get(request.model, 0), global_mode=self.modes[""]
+        )
 
     def GetAutopilot(self, request, context):
         own = self.modes.get(request.model, model_pb2.AUTOPILOT_MODE_PROPOSE)
-        return registry_pb2.GetAutopilotResponse(model_mode=own, global_mode=self.modes[""], effective=max(own, self.modes[""]))
+        return registry_pb2.GetAutopilotResponse(
+            model_mode=own, global_mode=self.modes[""], effective=max(own, self.modes[""])
+        )
 
     def GetPlan(self, request, context):
         if not self.plans.get(request.model):
@@ -318,7 +345,8 @@ class FakeMonitor(Fake, monitor_pb2_grpc.MonitorServiceServicer):
             return stored
         self.outcomes.extend(request.outcomes)
         reply = monitor_pb2.RecordOutcomesResponse(
-            accepted=len(request.outcomes), event_ids=[str(uuid.uuid4()) for _ in request.outcomes])
+            accepted=len(request.outcomes), event_ids=[str(uuid.uuid4()) for _ in request.outcomes]
+        )
         return self._store(request, reply)
 
     def ListEpisodes(self, request, context):
@@ -367,7 +395,8 @@ class FakeTrainer(Fake, trainer_pb2_grpc.TrainerServiceServicer):
             return stored
         run = trainer_pb2.TrainingRun(
             run=model_pb2.Run(id=RUN, model=request.model, status="queued", causes=["trigger:ada"]),
-            progress=trainer_pb2.Progress(stage="queued"))
+            progress=trainer_pb2.Progress(stage="queued"),
+        )
         self.runs[RUN] = run
         return self._store(request, trainer_pb2.StartTrainingResponse(run=run))
 
@@ -399,7 +428,9 @@ class FakeTrainer(Fake, trainer_pb2_grpc.TrainerServiceServicer):
         header = next(requests).header
         content = b"".join(part.chunk for part in requests)
         assert hashlib.sha256(content).hexdigest() == header.sha256
-        dataset = trainer_pb2.Dataset(name=header.dataset, rows=len(content), uri="file:///d", updated_at=to_proto(NOON))
+        dataset = trainer_pb2.Dataset(
+            name=header.dataset, rows=len(content), uri="file:///d", updated_at=to_proto(NOON)
+        )
         self.datasets[header.dataset] = dataset
         return trainer_pb2.ImportDatasetResponse(dataset=dataset)
 
@@ -436,14 +467,20 @@ class FakeInference(Fake):
     def ModelInfer(self, request, context):
         self._known(request.model_name, request.model_version, context)
         self.requests.append(request)
-        arrays = {tensor.name: oip.from_raw(tensor.datatype, tensor.shape, request.raw_input_contents[number])
-                  for number, tensor in enumerate(request.inputs)}
+        arrays = {
+            tensor.name: oip.from_raw(tensor.datatype, tensor.shape, request.raw_input_contents[number])
+            for number, tensor in enumerate(request.inputs)
+        }
         if set(arrays) != {"amount", "country"}:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"fraud wants amount and country, got {sorted(arrays)}")
         score = arrays["amount"].reshape(-1) / 100
         reply = oip.ModelInferResponse(model_name="fraud", model_version="4", id=request.id)
         given = request.parameters["gyrostat_prediction_id"].string_param or PREDICTION
-        for name, value in (("gyrostat_prediction_id", given), ("gyrostat_variant", "champion"), ("gyrostat_revision", 7)):
+        for name, value in (
+            ("gyrostat_prediction_id", given),
+            ("gyrostat_variant", "champion"),
+            ("gyrostat_revision", 7),
+        ):
             reply.parameters[name].CopyFrom(oip.parameter(value))
         outputs = {"probabilities": np.stack([1 - score, score], axis=1).astype("<f4"), "country": arrays["country"]}
         for name, array in outputs.items():
@@ -463,22 +500,33 @@ class Services:
 
     def __init__(self, folder: Path) -> None:
         self.registry, self.inference, self.monitor, self.trainer = (
-            FakeRegistry(), FakeInference(), FakeMonitor(), FakeTrainer())
-        self.addresses = {name: f"unix:{folder}/{name}.sock" for name in ("registry", "inference", "monitor", "trainer")}
+            FakeRegistry(),
+            FakeInference(),
+            FakeMonitor(),
+            FakeTrainer(),
+        )
+        self.addresses = {
+            name: f"unix:{folder}/{name}.sock" for name in ("registry", "inference", "monitor", "trainer")
+        }
         self.health = health.HealthServicer()
 
     def environ(self) -> dict[str, str]:
         """The client's settings for them."""
         return {f"GYROSTAT_CLIENT__{name.upper()}_ADDRESS": address for name, address in self.addresses.items()} | {
-            "GYROSTAT_CLIENT__ACTOR": "ada", "GYROSTAT_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+            "GYROSTAT_CLIENT__ACTOR": "ada",
+            "GYROSTAT_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        }
 
     @contextmanager
     def running(self) -> Iterator[Services]:
         """All four behind servers of their own."""
         servers = []
-        adders = {"registry": registry_pb2_grpc.add_RegistryServiceServicer_to_server,
-                  "inference": oip.add_servicer, "monitor": monitor_pb2_grpc.add_MonitorServiceServicer_to_server,
-                  "trainer": trainer_pb2_grpc.add_TrainerServiceServicer_to_server}
+        adders = {
+            "registry": registry_pb2_grpc.add_RegistryServiceServicer_to_server,
+            "inference": oip.add_servicer,
+            "monitor": monitor_pb2_grpc.add_MonitorServiceServicer_to_server,
+            "trainer": trainer_pb2_grpc.add_TrainerServiceServicer_to_server,
+        }
         for name, address in self.addresses.items():
             server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
             adders[name](getattr(self, name), server)
@@ -503,81 +551,241 @@ def _closed_loop(services: Services) -> None:
     onnx = b"onnx bytes" * 500
     sha256 = hashlib.sha256(onnx).hexdigest()
     registry.artifacts[sha256] = onnx
-    spec = model_pb2.ModelSpec(revision=3, owner="risk@example.org", task=model_pb2.TASK_BINARY,
-                               autopilot=model_pb2.AUTOPILOT_MODE_ON, sensitivity={"email": model_pb2.SENSITIVITY_HASH})
+    spec = model_pb2.ModelSpec(
+        revision=3,
+        owner="risk@example.org",
+        task=model_pb2.TASK_BINARY,
+        autopilot=model_pb2.AUTOPILOT_MODE_ON,
+        sensitivity={"email": model_pb2.SENSITIVITY_HASH},
+    )
     registry.models["fraud"] = model_pb2.Model(
-        name="fraud", spec=spec, created_at=to_proto(NOON), created_by="ada", latest_version=4,
-        aliases={"champion": 4, "v1.2": 3})
+        name="fraud",
+        spec=spec,
+        created_at=to_proto(NOON),
+        created_by="ada",
+        latest_version=4,
+        aliases={"champion": 4, "v1.2": 3},
+    )
     registry.modes["fraud"] = model_pb2.AUTOPILOT_MODE_ON
     artifact = model_pb2.Artifact(sha256=sha256, size_bytes=len(onnx), name="model.onnx")
     registry.versions["fraud"] = [
-        model_pb2.ModelVersion(model="fraud", number=number, stage=model_pb2.STAGE_RETIRED, artifact=artifact,
-                               created_at=to_proto(NOON), created_by="ada") for number in (1, 2, 3)]
-    registry.versions["fraud"].append(model_pb2.ModelVersion(
-        model="fraud", number=4, stage=model_pb2.STAGE_CHAMPION, artifact=artifact, run_id=RUN, cause=EPISODE,
-        created_at=to_proto(NOON), created_by="gyrostat-trainer", stage_reason="all gates passed",
-        gates=[model_pb2.GateResult(gate="parity", numbers={"max_difference": 1e-7}, passed=True, reason="fine")]))
+        model_pb2.ModelVersion(
+            model="fraud",
+            number=number,
+            stage=model_pb2.STAGE_RETIRED,
+            artifact=artifact,
+            created_at=to_proto(NOON),
+            created_by="ada",
+        )
+        for number in (1, 2, 3)
+    ]
+    registry.versions["fraud"].append(
+        model_pb2.ModelVersion(
+            model="fraud",
+            number=4,
+            stage=model_pb2.STAGE_CHAMPION,
+            artifact=artifact,
+            run_id=RUN,
+            cause=EPISODE,
+            created_at=to_proto(NOON),
+            created_by="gyrostat-trainer",
+            stage_reason="all gates passed",
+            gates=[model_pb2.GateResult(gate="parity", numbers={"max_difference": 1e-7}, passed=True, reason="fine")],
+        )
+    )
     registry.runs[RUN] = model_pb2.Run(
-        id=RUN, model="fraud", status="succeeded", causes=[EPISODE], started_at=to_proto(NOON), version=4,
-        code_digest="c0de", created_by="gyrostat-trainer", cost={"wall_s": 2.5}, snapshot=model_pb2.DatasetSnapshot(
-            sha256="ab" * 32, rows=12345, tables={"predictions/fraud": 7}, event_time_from=to_proto(NOON),
-            event_time_to=to_proto(NOON), excluded=["rows of a data-quality episode"]))
+        id=RUN,
+        model="fraud",
+        status="succeeded",
+        causes=[EPISODE],
+        started_at=to_proto(NOON),
+        version=4,
+        code_digest="c0de",
+        created_by="gyrostat-trainer",
+        cost={"wall_s": 2.5},
+        snapshot=model_pb2.DatasetSnapshot(
+            sha256="ab" * 32,
+            rows=12345,
+            tables={"predictions/fraud": 7},
+            event_time_from=to_proto(NOON),
+            event_time_to=to_proto(NOON),
+            excluded=["rows of a data-quality episode"],
+        ),
+    )
     services.trainer.runs[RUN] = trainer_pb2.TrainingRun(
-        run=registry.runs[RUN], progress=trainer_pb2.Progress(fraction=1.0, stage="done"),
-        gates=registry.versions["fraud"][3].gates)
-    services.trainer.decisions.append(trainer_pb2.Decision(
-        cause=EPISODE, model="fraud", action="train", reason="loss is 9 % worse", at=to_proto(NOON), run_id=RUN))
-    registry.rollouts.append(registry_pb2.Rollout(
-        id=ROLLOUT, model="fraud", version=4, from_version=3, state=registry_pb2.ROLLOUT_STATE_PROMOTED, weight=10_000,
-        cause=EPISODE, actor="gyrostat-registry", created_at=to_proto(NOON), steps=[
-            registry_pb2.RolloutStep(state=registry_pb2.ROLLOUT_STATE_SHADOW, reason="gates passed", plan_revision=2,
-                                     event_time=to_proto(NOON), at=to_proto(NOON), actor="gyrostat-registry"),
-            registry_pb2.RolloutStep(state=registry_pb2.ROLLOUT_STATE_GUARD, weight=10_000, reason="loss is lower",
-                                     plan_revision=3, event_time=to_proto(NOON), at=to_proto(NOON), actor="gyrostat-registry")]))
+        run=registry.runs[RUN],
+        progress=trainer_pb2.Progress(fraction=1.0, stage="done"),
+        gates=registry.versions["fraud"][3].gates,
+    )
+    services.trainer.decisions.append(
+        trainer_pb2.Decision(
+            cause=EPISODE, model="fraud", action="train", reason="loss is 9 % worse", at=to_proto(NOON), run_id=RUN
+        )
+    )
+    registry.rollouts.append(
+        registry_pb2.Rollout(
+            id=ROLLOUT,
+            model="fraud",
+            version=4,
+            from_version=3,
+            state=registry_pb2.ROLLOUT_STATE_PROMOTED,
+            weight=10_000,
+            cause=EPISODE,
+            actor="gyrostat-registry",
+            created_at=to_proto(NOON),
+            steps=[
+                registry_pb2.RolloutStep(
+                    state=registry_pb2.ROLLOUT_STATE_SHADOW,
+                    reason="gates passed",
+                    plan_revision=2,
+                    event_time=to_proto(NOON),
+                    at=to_proto(NOON),
+                    actor="gyrostat-registry",
+                ),
+                registry_pb2.RolloutStep(
+                    state=registry_pb2.ROLLOUT_STATE_GUARD,
+                    weight=10_000,
+                    reason="loss is lower",
+                    plan_revision=3,
+                    event_time=to_proto(NOON),
+                    at=to_proto(NOON),
+                    actor="gyrostat-registry",
+                ),
+            ],
+        )
+    )
     registry.plans["fraud"] = [
         events_pb2.ServingPlan(
-            environment="production", model="fraud", revision=revision, made_at=to_proto(NOON), actor="gyrostat-registry",
-            reason="advance", rollout_id=ROLLOUT,
+            environment="production",
+            model="fraud",
+            revision=revision,
+            made_at=to_proto(NOON),
+            actor="gyrostat-registry",
+            reason="advance",
+            rollout_id=ROLLOUT,
             champion=events_pb2.PlannedVersion(number=4 if revision == 3 else 3, artifact=artifact),
             fallback=events_pb2.PlannedVersion(number=3, artifact=artifact),
-            shadows=[events_pb2.PlannedShadow(version=events_pb2.PlannedVersion(number=3), purpose="guard")])
-        for revision in (3, 2, 1)]
-    registry.replicas.append(events_pb2.PlanApplied(
-        replica="replica-a", environment="production", at=to_proto(datetime.now(UTC)), revisions={"fraud": 2},
-        versions=[events_pb2.AppliedVersion(model="fraud", version=4, revision=3, loaded=False, reason="digest")]))
-    registry.audit.append(registry_pb2.AuditEntry(
-        number=1, at=to_proto(NOON), actor="ada", action="Promote", subject="fraud:3", reason="first"))
-    monitor.episodes.append(monitor_pb2.Episode(
-        latest=events_pb2.DriftDetected(
-            episode_id=EPISODE, model="fraud", version=3, kind=events_pb2.DRIFT_KIND_PERFORMANCE,
-            state=events_pb2.EPISODE_STATE_RESOLVED, started_at=to_proto(NOON), watermark=to_proto(NOON),
-            severity="warning", effect=0.09, summary="log loss 0.31 where 0.28 was expected",
-            exemplars=[f"{PREDICTION}/0"], features=[events_pb2.FeatureEvidence(
-                feature="amount", statistic="mean_shift_sd", value=0.4, reference=10, current=12)]),
-        transitions=[monitor_pb2.Episode.Transition(
-            state=events_pb2.EPISODE_STATE_CONFIRMED, watermark=to_proto(NOON), at=to_proto(NOON),
-            summary="two windows", event_id="0198c2d4-eeee-7000-8000-000000000001")]))
+            shadows=[events_pb2.PlannedShadow(version=events_pb2.PlannedVersion(number=3), purpose="guard")],
+        )
+        for revision in (3, 2, 1)
+    ]
+    registry.replicas.append(
+        events_pb2.PlanApplied(
+            replica="replica-a",
+            environment="production",
+            at=to_proto(datetime.now(UTC)),
+            revisions={"fraud": 2},
+            versions=[events_pb2.AppliedVersion(model="fraud", version=4, revision=3, loaded=False, reason="digest")],
+        )
+    )
+    registry.audit.append(
+        registry_pb2.AuditEntry(
+            number=1, at=to_proto(NOON), actor="ada", action="Promote", subject="fraud:3", reason="first"
+        )
+    )
+    monitor.episodes.append(
+        monitor_pb2.Episode(
+            latest=events_pb2.DriftDetected(
+                episode_id=EPISODE,
+                model="fraud",
+                version=3,
+                kind=events_pb2.DRIFT_KIND_PERFORMANCE,
+                state=events_pb2.EPISODE_STATE_RESOLVED,
+                started_at=to_proto(NOON),
+                watermark=to_proto(NOON),
+                severity="warning",
+                effect=0.09,
+                summary="log loss 0.31 where 0.28 was expected",
+                exemplars=[f"{PREDICTION}/0"],
+                features=[
+                    events_pb2.FeatureEvidence(
+                        feature="amount", statistic="mean_shift_sd", value=0.4, reference=10, current=12
+                    )
+                ],
+            ),
+            transitions=[
+                monitor_pb2.Episode.Transition(
+                    state=events_pb2.EPISODE_STATE_CONFIRMED,
+                    watermark=to_proto(NOON),
+                    at=to_proto(NOON),
+                    summary="two windows",
+                    event_id="0198c2d4-eeee-7000-8000-000000000001",
+                )
+            ],
+        )
+    )
     monitor.predictions[f"{PREDICTION}/0"] = monitor_pb2.GetPredictionResponse(
-        id=f"{PREDICTION}/0", model="fraud", episode_ids=[EPISODE], answers=[
+        id=f"{PREDICTION}/0",
+        model="fraud",
+        episode_ids=[EPISODE],
+        answers=[
             monitor_pb2.ArchivedAnswer(
-                version=4, role=events_pb2.ROLE_ANSWER, variant="champion", plan_revision=3, event_time=to_proto(NOON),
-                inputs_json=json.dumps({"amount": 12.5}), outputs_json=json.dumps({"probabilities": [0.9, 0.1]})),
-            monitor_pb2.ArchivedAnswer(version=3, role=events_pb2.ROLE_SHADOW, event_time=to_proto(NOON))],
-        outcomes=[monitor_pb2.JoinedOutcome(value=1.0, source="bank", winner=True, observed_at=to_proto(NOON))])
-    monitor.status.CopyFrom(monitor_pb2.GetMonitorStatusResponse(
-        archive_uri="file:///a", lag_records={"prediction.logged": 12}, models=[monitor_pb2.ModelStatus(
-            model="fraud", watermark=to_proto(NOON), state="stable", label_coverage=0.87, open_episodes=[EPISODE])]))
-    monitor.rows.append(monitor_pb2.Quality(
-        version=4, role=events_pb2.ROLE_ANSWER, predictions=1000, outcomes=870, coverage=0.87, to=to_proto(NOON),
-        metrics={"auc": 0.75, "log_loss": 0.3}))
+                version=4,
+                role=events_pb2.ROLE_ANSWER,
+                variant="champion",
+                plan_revision=3,
+                event_time=to_proto(NOON),
+                inputs_json=json.dumps({"amount": 12.5}),
+                outputs_json=json.dumps({"probabilities": [0.9, 0.1]}),
+            ),
+            monitor_pb2.ArchivedAnswer(version=3, role=events_pb2.ROLE_SHADOW, event_time=to_proto(NOON)),
+        ],
+        outcomes=[monitor_pb2.JoinedOutcome(value=1.0, source="bank", winner=True, observed_at=to_proto(NOON))],
+    )
+    monitor.status.CopyFrom(
+        monitor_pb2.GetMonitorStatusResponse(
+            archive_uri="file:///a",
+            lag_records={"prediction.logged": 12},
+            models=[
+                monitor_pb2.ModelStatus(
+                    model="fraud",
+                    watermark=to_proto(NOON),
+                    state="stable",
+                    label_coverage=0.87,
+                    open_episodes=[EPISODE],
+                )
+            ],
+        )
+    )
+    monitor.rows.append(
+        monitor_pb2.Quality(
+            version=4,
+            role=events_pb2.ROLE_ANSWER,
+            predictions=1000,
+            outcomes=870,
+            coverage=0.87,
+            to=to_proto(NOON),
+            metrics={"auc": 0.75, "log_loss": 0.3},
+        )
+    )
     getattr(monitor.rows[0], "from").CopyFrom(to_proto(NOON))
-    monitor.windows.append(monitor_pb2.WindowReport(
-        model="fraud", version=4, closed=True, outcomes=10, quality={"log_loss": 0.3},
-        window=events_pb2.Window(start=to_proto(NOON), end=to_proto(NOON), rows=1000), statistics=[
-            monitor_pb2.WindowStatistic(scalar="amount", statistic="ks", value=0.3, significant=True)]))
-    monitor.judgements.append(monitor_pb2.Judgement(at=to_proto(NOON), judged=events_pb2.CanaryJudged(
-        rollout_id=ROLLOUT, model="fraud", version=4, baseline=3, verdict=events_pb2.VERDICT_ADVANCE,
-        watermark=to_proto(NOON), paired_rows=600, rows_needed=500, summary="loss is lower")))
+    monitor.windows.append(
+        monitor_pb2.WindowReport(
+            model="fraud",
+            version=4,
+            closed=True,
+            outcomes=10,
+            quality={"log_loss": 0.3},
+            window=events_pb2.Window(start=to_proto(NOON), end=to_proto(NOON), rows=1000),
+            statistics=[monitor_pb2.WindowStatistic(scalar="amount", statistic="ks", value=0.3, significant=True)],
+        )
+    )
+    monitor.judgements.append(
+        monitor_pb2.Judgement(
+            at=to_proto(NOON),
+            judged=events_pb2.CanaryJudged(
+                rollout_id=ROLLOUT,
+                model="fraud",
+                version=4,
+                baseline=3,
+                verdict=events_pb2.VERDICT_ADVANCE,
+                watermark=to_proto(NOON),
+                paired_rows=600,
+                rows_needed=500,
+                summary="loss is lower",
+            ),
+        )
+    )
 
 
 def prediction_frame(rows: int = 3) -> events_pb2.PredictionLogged:
@@ -590,18 +798,32 @@ def prediction_frame(rows: int = 3) -> events_pb2.PredictionLogged:
     ids = [UUID(PREDICTION)] * rows
     us = int(NOON.timestamp() * 1_000_000)
     return events_pb2.PredictionLogged(
-        stream="spool/fraud/0", frame_no=5, model="fraud", version=4, role=events_pb2.ROLE_ANSWER, variant="champion",
-        plan_revision=3, rows=rows, prediction_ids=b"".join(one.bytes for one in ids),
-        row_numbers=np.arange(rows, dtype="<u4").tobytes(), entities=[f"card-{row}" for row in range(rows)],
-        event_times_us=np.full(rows, us, "<i8").tobytes(), arrival_times_us=np.full(rows, us, "<i8").tobytes(),
-        latencies_us=np.full(rows, 1500, "<u4").tobytes(), future_event_times=bytes([0b010]),
+        stream="spool/fraud/0",
+        frame_no=5,
+        model="fraud",
+        version=4,
+        role=events_pb2.ROLE_ANSWER,
+        variant="champion",
+        plan_revision=3,
+        rows=rows,
+        prediction_ids=b"".join(one.bytes for one in ids),
+        row_numbers=np.arange(rows, dtype="<u4").tobytes(),
+        entities=[f"card-{row}" for row in range(rows)],
+        event_times_us=np.full(rows, us, "<i8").tobytes(),
+        arrival_times_us=np.full(rows, us, "<i8").tobytes(),
+        latencies_us=np.full(rows, 1500, "<u4").tobytes(),
+        future_event_times=bytes([0b010]),
         inputs=[
             column("amount", "FP32", np.arange(rows, dtype="<f4").tobytes(), validity=bytes([0b101])),
             column("country", "BYTES", oip.pack_bytes(["CH", "ÖSTERREICH", "DE"][:rows])),
-            column("email", "BYTES", oip.pack_bytes(["0123456789abcdef"] * rows), sensitivity=model_pb2.SENSITIVITY_HASH),
-            column("secret", "BYTES", b"", sensitivity=model_pb2.SENSITIVITY_DROP)],
+            column(
+                "email", "BYTES", oip.pack_bytes(["0123456789abcdef"] * rows), sensitivity=model_pb2.SENSITIVITY_HASH
+            ),
+            column("secret", "BYTES", b"", sensitivity=model_pb2.SENSITIVITY_DROP),
+        ],
         outputs=[column("probabilities", "FP32", np.tile([0.25, 0.75], rows).astype("<f4").tobytes(), shape=[2])],
-        traces=[events_pb2.RowTrace(row=1, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")])
+        traces=[events_pb2.RowTrace(row=1, traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")],
+    )
 
 
 def lines(text: Iterable[str]) -> list[dict[str, Any]]:

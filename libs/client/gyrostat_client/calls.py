@@ -36,12 +36,15 @@ def new_request_id() -> str:
 class Endpoint:
     """A service at an address. The channel is opened at the first call and closed by `close`."""
 
-    def __init__(self, service: str, grpc_service: str, address: str, *, actor: str, timeout_s: float) -> None:
+    def __init__(
+        self, service: str, grpc_service: str, address: str, *, actor: str, timeout_s: float, tries: int = 4
+    ) -> None:
         self.service = service
         self.address = address
         self.timeout_s = timeout_s
         self._grpc_service = grpc_service
         self._actor = actor
+        self._tries = tries
         self._opened: AbstractAsyncContextManager[grpc.aio.Channel] | None = None
         self._channel: grpc.aio.Channel | None = None
         self._lock = asyncio.Lock()
@@ -92,7 +95,7 @@ class Endpoint:
         """The open channel."""
         async with self._lock:
             if self._channel is None:
-                self._opened = rpc.connect(self.address, actor=self._actor, timeout_s=self.timeout_s)
+                self._opened = rpc.connect(self.address, actor=self._actor, timeout_s=self.timeout_s, tries=self._tries)
                 self._channel = await self._opened.__aenter__()
             return self._channel
 

@@ -96,6 +96,7 @@ class AsyncClient:
             getattr(self.settings, f"{name}_address"),
             actor=self.settings.actor,
             timeout_s=self.settings.timeout_s,
+            tries=self.settings.tries,
         )
 
 

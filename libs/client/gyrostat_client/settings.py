@@ -24,4 +24,5 @@ class Settings(ServiceSettings, service="client"):
     trainer_address: str = Field("127.0.0.1:8031", description="gRPC address of the trainer")
     actor: str = Field(default_factory=_user, description="Who calls; lands in the audit log")
     environment: str = Field("production", description="Environment that plans and roll-outs are about")
+    tries: int = Field(4, ge=1, description="How often a call that is safe to repeat is tried")
     timeout_s: float = Field(10.0, gt=0, description="Deadline of one call in seconds")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
+
 from gyrostat_client import Client
 from gyrostat_client.cli.app import app
 from support.fake_services import Services
-from typer.testing import CliRunner, Result
 
 
 @pytest.fixture(autouse=True)

@@ -2,17 +2,31 @@ import inspect
 from datetime import UTC, datetime
 
 import grpc
-import gyrostat_client
 import numpy as np
 import pytest
+
+import gyrostat_client
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient, Client, Outcome, ServiceFailed, TimedOut, Unreachable
 from gyrostat_client.blocking import Blocking
 from gyrostat_common.errors import AlreadyExists, InvalidInput, NotFound, Overloaded, WrongState
 from support.fake_services import NOON, PREDICTION, RUN
 
-NOUNS = ("models", "versions", "rollouts", "plans", "audit", "inference", "outcomes", "episodes", "quality", "runs",
-         "datasets", "events", "topics")
+NOUNS = (
+    "models",
+    "versions",
+    "rollouts",
+    "plans",
+    "audit",
+    "inference",
+    "outcomes",
+    "episodes",
+    "quality",
+    "runs",
+    "datasets",
+    "events",
+    "topics",
+)
 
 
 def test_the_synchronous_client_has_every_method_of_the_asynchronous_one(client):
@@ -40,8 +54,12 @@ async def test_the_asynchronous_client_does_the_same(services):
 
 def test_a_prediction_carries_its_id_version_and_outputs(client, services):
     answer = client.inference.predict(
-        "fraud", [{"amount": 10, "country": "CH"}, {"amount": "20", "country": None}], event_time=NOON, entity="card",
-        request_id="mine")
+        "fraud",
+        [{"amount": 10, "country": "CH"}, {"amount": "20", "country": None}],
+        event_time=NOON,
+        entity="card",
+        request_id="mine",
+    )
     assert answer.row_id(1) == f"{PREDICTION}/1"
     assert (answer.model, answer.version, answer.variant, answer.revision) == ("fraud", "4", "champion", 7)
     assert answer.request_id == "mine"

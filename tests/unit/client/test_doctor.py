@@ -15,7 +15,9 @@ def test_every_known_bad_version_says_why():
 
 
 def test_a_clock_ahead_is_a_failure_and_a_silent_replica_a_warning():
-    checks = {check.found.split()[0]: check.state for check in clock_checks({"ahead": -5.0, "silent": 90.0, "fine": 3.0})}
+    checks = {
+        check.found.split()[0]: check.state for check in clock_checks({"ahead": -5.0, "silent": 90.0, "fine": 3.0})
+    }
     assert checks == {"ahead": "failed", "silent": "warning", "fine": "ok"}
 
 

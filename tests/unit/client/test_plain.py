@@ -13,7 +13,8 @@ NOON = datetime(2013, 7, 4, 12, tzinfo=UTC)
 
 def test_whole_numbers_stay_numbers_times_are_utc_and_enums_are_words():
     rollout = registry_pb2.Rollout(
-        id="r", version=4, state=registry_pb2.ROLLOUT_STATE_ROLLED_BACK, created_at=to_proto(NOON), approvals=["ada"])
+        id="r", version=4, state=registry_pb2.ROLLOUT_STATE_ROLLED_BACK, created_at=to_proto(NOON), approvals=["ada"]
+    )
     plain = to_plain(rollout)
     assert (plain["version"], plain["state"], plain["created_at"]) == (4, "rolled_back", "2013-07-04T12:00:00Z")
     assert plain["approvals"] == ["ada"]
@@ -44,7 +45,12 @@ def test_the_word_of_an_enum_field():
 
 def test_cells_are_short_and_times_in_utc():
     assert [number(value) for value in (0.30000001, 1234567.8, 0.00001, float("nan"), 0.0)] == [
-        "0.3", "1,234,568", "1.00e-05", "–", "0"]
+        "0.3",
+        "1,234,568",
+        "1.00e-05",
+        "–",
+        "0",
+    ]
     assert utc(NOON) == "2013-07-04 12:00:00Z"
     assert utc(None) == ""
     assert percent(500) == "5 %"

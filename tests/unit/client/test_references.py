@@ -1,4 +1,5 @@
 import pytest
+
 from gyrostat_client.references import BadReference, Reference, is_prediction_id, parse, parse_version
 
 
@@ -19,7 +20,9 @@ def test_a_reference_names_a_model_and_a_version(text, model, version):
     assert parse(text) == Reference(model, version)
 
 
-@pytest.mark.parametrize("text", ["", ":3", "Fraud:3", "fraud:", "fraud@", "fraud:0", "fraud@3", "fraud:a b", "1fraud", "fraud:3:4"])
+@pytest.mark.parametrize(
+    "text", ["", ":3", "Fraud:3", "fraud:", "fraud@", "fraud:0", "fraud@3", "fraud:a b", "1fraud", "fraud:3:4"]
+)
 def test_what_names_nothing_is_refused_with_examples(text):
     with pytest.raises(BadReference, match="fraud@champion"):
         parse(text)
@@ -31,7 +34,11 @@ def test_a_version_must_be_named_where_one_is_needed():
 
 
 def test_a_reference_prints_as_people_type_it():
-    assert [str(parse(text)) for text in ("models:/fraud/3", "fraud:v1.2", "fraud")] == ["fraud:3", "fraud@v1.2", "fraud"]
+    assert [str(parse(text)) for text in ("models:/fraud/3", "fraud:v1.2", "fraud")] == [
+        "fraud:3",
+        "fraud@v1.2",
+        "fraud",
+    ]
     assert parse("fraud:3").number == 3
     assert parse("fraud@champion").number == 0
 

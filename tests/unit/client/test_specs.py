@@ -1,4 +1,5 @@
 import pytest
+
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import specs
 

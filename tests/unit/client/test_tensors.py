@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from gyrostat_client.tensors import bfloat16, cast, columns, datatype_of, readable, shaped
-from gyrostat_common.errors import InvalidInput
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gyrostat_client.tensors import bfloat16, cast, columns, datatype_of, readable, shaped
+from gyrostat_common.errors import InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,14 @@ def test_a_whole_number_type_takes_only_what_fits(value):
         cast("count", np.array([value]), "UINT8")
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False).filter(lambda value: abs(value) < 1e38), min_size=1))
+@given(
+    st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False).filter(
+            lambda value: abs(value) < 1e38
+        ),
+        min_size=1,
+    )
+)
 def test_a_bfloat16_is_within_one_part_in_128(values):
     array = np.array(values, "<f4")
     back = readable(bfloat16(array), "BF16")
@@ -74,4 +82,10 @@ def test_inputs_come_as_mapping_rows_or_data_frame():
 
 def test_the_datatype_of_values_without_metadata():
     assert [datatype_of(values) for values in ([1.5], [1], ["a"], [True], np.array([1.5]), [1.0, None])] == [
-        "FP32", "INT64", "BYTES", "BOOL", "FP64", "FP32"]
+        "FP32",
+        "INT64",
+        "BYTES",
+        "BOOL",
+        "FP64",
+        "FP32",
+    ]

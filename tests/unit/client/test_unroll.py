@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gyrostat.events.v1 import events_pb2
 from gyrostat_client.unroll import BadFrame, rows
 from gyrostat_common import oip
-from hypothesis import given
-from hypothesis import strategies as st
 from support.fake_services import NOON, PREDICTION, prediction_frame
 
 
@@ -46,7 +47,8 @@ def test_bytes_that_are_no_text_stay_bytes():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("prediction_ids", b"short"), ("event_times_us", b"1234567"), ("latencies_us", b"12345")])
+    ("field", "value"), [("prediction_ids", b"short"), ("event_times_us", b"1234567"), ("latencies_us", b"12345")]
+)
 def test_a_frame_that_does_not_fit_its_row_count_is_refused(field, value):
     frame = prediction_frame()
     setattr(frame, field, value)
@@ -67,9 +69,17 @@ def test_text_comes_back_as_it_was(values):
     for row, value in enumerate(values):
         validity[row >> 3] |= (value is not None) << (row & 7)
     frame = events_pb2.PredictionLogged(
-        rows=len(values), prediction_ids=bytes(16 * len(values)), inputs=[events_pb2.Column(
-            name="text", datatype="BYTES", values=oip.pack_bytes([value or "" for value in values]),
-            validity=bytes(validity))])
+        rows=len(values),
+        prediction_ids=bytes(16 * len(values)),
+        inputs=[
+            events_pb2.Column(
+                name="text",
+                datatype="BYTES",
+                values=oip.pack_bytes([value or "" for value in values]),
+                validity=bytes(validity),
+            )
+        ],
+    )
     assert [row.inputs["text"] for row in rows(frame)] == values
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gyrostat_client.cli.options import Json, Limit, Model, OptionalModel
-from gyrostat_client.cli.output import details, number, print_json, say, table, utc
+from gyrostat_client.cli.output import details, minute, number, print_json, say, table, utc
 from gyrostat_client.cli.session import session
 
 episodes = typer.Typer(help="Stretches of event time in which something changed.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def list_episodes(
                 f"{one.model}:{one.version}",
                 word(one, "kind"),
                 word(one, "state"),
-                utc(one.started_at),
+                minute(one.started_at),
                 one.summary,
             ]
             for one in found

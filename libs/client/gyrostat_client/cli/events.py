@@ -102,7 +102,7 @@ def list_topics(ctx: typer.Context, as_json: Json = False) -> None:
         (
             [
                 one.topic,
-                one.key,
+                one.key.partition(" (")[0],
                 one.partitions,
                 one.cleanup,
                 one.retention_days or "∞",

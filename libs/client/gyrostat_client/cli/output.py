@@ -107,6 +107,12 @@ def utc(value: Any) -> str:
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%SZ}"
 
 
+def minute(value: Any) -> str:
+    """A time in UTC to the minute, for lists."""
+    seconds = utc(value)
+    return f"{seconds[:16]}Z" if seconds else ""
+
+
 def number(value: float) -> str:
     """A number in at most seven characters or so."""
     if value != value:

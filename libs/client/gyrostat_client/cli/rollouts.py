@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gyrostat_client.cli.options import Json, Limit, Model, OptionalModel, Reason, RequestId
-from gyrostat_client.cli.output import details, percent, print_json, say, table, utc
+from gyrostat_client.cli.output import details, minute, percent, print_json, say, table, utc
 from gyrostat_client.cli.session import session
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def list_rollouts(
     if as_json:
         return print_json(found)
     table(
-        ["id", "*version", ">from", "*state", ">weight", "*created", "cause"],
+        ["*id", "*version", ">from", "state", ">weight", "*created"],
         (
             [
                 one.id,
@@ -44,8 +44,7 @@ def list_rollouts(
                 one.from_version or "–",
                 word(one, "state") + (" (held)" if one.held else ""),
                 percent(one.weight),
-                utc(one.created_at),
-                one.cause,
+                minute(one.created_at),
             ]
             for one in found
         ),

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gyrostat_client.cli.options import Json, Limit, Model, OptionalModel, Reason, RequestId
-from gyrostat_client.cli.output import console, details, is_terminal, print_json, print_json_line, say, table, utc
+from gyrostat_client.cli.output import (
+    console,
+    details,
+    is_terminal,
+    minute,
+    print_json,
+    print_json_line,
+    say,
+    table,
+    utc,
+)
 from gyrostat_client.cli.session import session
 from gyrostat_client.cli.versions import show_gates
 
@@ -28,16 +38,15 @@ def list_runs(ctx: typer.Context, model: OptionalModel = "", limit: Limit = 50, 
     if as_json:
         return print_json(found)
     table(
-        ["id", "*model", "*status", "*stage", "*version", "*started", "causes"],
+        ["*id", "*model", "status", "*version", "*started", ">wall s"],
         (
             [
                 one.run.id,
                 one.run.model,
-                one.run.status,
-                one.progress.stage,
+                one.run.status if one.progress.stage in ("", "done") else f"{one.run.status}: {one.progress.stage}",
                 f"{one.run.model}:{one.run.version}" if one.run.version else "–",
-                utc(one.run.started_at),
-                ", ".join(one.run.causes),
+                minute(one.run.started_at),
+                one.run.cost.get("wall_s"),
             ]
             for one in found
         ),
