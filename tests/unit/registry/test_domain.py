@@ -1,0 +1,227 @@
+"""Specs, gates, names, pages, autopilot, runs, stages, signatures."""
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gyrostat_common.errors import InvalidInput
+from gyrostat_registry.domain.autopilot import braked, effective
+from gyrostat_registry.domain.errors import BadName, BadPageToken, BadRun, BadSpec, RunOver, SignatureMismatch
+from gyrostat_registry.domain.gates import judged
+from gyrostat_registry.domain.names import checked_alias, checked_digest, checked_name, checked_run_id, version_number
+from gyrostat_registry.domain.paging import page, token
+from gyrostat_registry.domain.run import Metric, Run, checked, merged
+from gyrostat_registry.domain.spec import (
+    DEFAULT_GATES,
+    EngineSettings,
+    GateThreshold,
+    LabelPolicy,
+    Mode,
+    ModelSpec,
+    MonitorPolicy,
+    RetrainPolicy,
+    RolloutPolicy,
+    Sensitivity,
+    Task,
+    check_against,
+    settled,
+)
+from gyrostat_registry.domain.version import (
+    Artifact,
+    GateResult,
+    Signature,
+    Stage,
+    Standing,
+    TensorSpec,
+    Version,
+    check_declared,
+    stage_of,
+)
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BINARY = ModelSpec(task=Task.BINARY)
+
+
+def a_version(**changes: object) -> Version:
+    version = Version("flights", 3, Artifact("0" * 64, 10, "file:///x"), Signature(), NOON, "ann")
+    return replace(version, **changes)  # type: ignore[arg-type]
+
+
+def test_an_empty_spec_gets_every_default() -> None:
+    spec = settled(BINARY)
+    assert spec.autopilot is Mode.PROPOSE
+    assert spec.log_sample_rate == 1.0
+    assert spec.label == LabelPolicy(604_800, 0, 0.5)
+    assert (spec.monitor.window_s, spec.monitor.min_window_rows, spec.monitor.confirm_windows) == (86_400, 1_000, 2)
+    assert spec.retrain.on == ("performance", "concept")
+    assert (spec.retrain.pipeline, spec.retrain.parameters_json) == ("tabular", "{}")
+    assert spec.rollout.steps == (100, 500, 2_500, 10_000)
+    assert spec.rollout.gates == DEFAULT_GATES
+    assert spec.engine == EngineSettings(1, 4_096)
+    assert settled(spec) == spec
+
+
+def test_own_thresholds_join_the_defaults() -> None:
+    own = (GateThreshold("latency.ratio", 9.0), GateThreshold("robustness.flips", 1.0))
+    spec = settled(replace(BINARY, rollout=RolloutPolicy(gates=own)))
+    limits = {gate.number: gate.at_most for gate in spec.rollout.gates}
+    assert limits["latency.ratio"] == 9.0
+    assert limits["robustness.flips"] == 1.0
+    assert limits["parity.label_flips"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"task": Task.UNSPECIFIED}, "task"),
+        ({"log_sample_rate": 1.5}, "log_sample_rate"),
+        ({"label": LabelPolicy(horizon_s=5, lag_s=6)}, "lag_s"),
+        ({"label": LabelPolicy(horizon_s=-1)}, "horizon_s"),
+        ({"label": LabelPolicy(decision_threshold=math.nan)}, "decision_threshold"),
+        ({"monitor": MonitorPolicy(fdr=0.9)}, "fdr"),
+        ({"retrain": RetrainPolicy(on=("boredom",))}, "boredom"),
+        ({"retrain": RetrainPolicy(parameters_json="{")}, "parameters_json"),
+        ({"retrain": RetrainPolicy(parameters_json="[1]")}, "parameters_json"),
+        ({"rollout": RolloutPolicy(steps=(500, 100, 10_000))}, "steps"),
+        ({"rollout": RolloutPolicy(steps=(100, 500))}, "steps"),
+        ({"rollout": RolloutPolicy(steps=(0, 10_000))}, "steps"),
+        ({"rollout": RolloutPolicy(gates=(GateThreshold("parity", 1.0),))}, "parity"),
+        ({"engine": EngineSettings(intra_op_threads=10_000)}, "intra_op_threads"),
+        ({"owner": "x" * 5_000}, "owner"),
+        ({"slices": ("a",) * 2_000}, "slices"),
+    ],
+)
+def test_a_spec_that_cannot_be_meant_is_refused_by_field(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(BadSpec, match=named):
+        settled(replace(BINARY, **changes))  # type: ignore[arg-type]
+
+
+def test_a_spec_must_name_tensors_that_exist() -> None:
+    signature = Signature((TensorSpec("x", "FP32", (-1, 1)),), (TensorSpec("p", "FP32", (-1, 2)),))
+    check_against(replace(BINARY, score_output="p", entity_input="x", slices=("x",)), signature)
+    for bad in ({"score_output": "q"}, {"entity_input": "y"}, {"slices": ("y",)}, {"sensitivity": {"y": Sensitivity.DROP}}):
+        with pytest.raises(SignatureMismatch, match="x|p"):
+            check_against(replace(BINARY, **bad), signature)  # type: ignore[arg-type]
+
+
+@given(value=st.floats(allow_nan=True), limit=st.floats(allow_nan=False))
+def test_a_number_passes_exactly_up_to_its_threshold(value: float, limit: float) -> None:
+    [gate] = judged([GateResult("parity", {"d": value}, passed=True)], [GateThreshold("parity.d", limit)])
+    assert gate.passed == (value <= limit)
+    assert gate.reason
+
+
+def test_numbers_without_a_threshold_are_shown_not_judged() -> None:
+    [gate] = judged([GateResult("data", {"missing_share": 0.9})], DEFAULT_GATES)
+    assert gate.passed
+    assert "not judged" in gate.reason
+
+
+@pytest.mark.parametrize("name", ["", "1a", "A", "a b", "ä", "a" * 64, "a\n", "../x"])
+def test_names_are_narrow(name: str) -> None:
+    with pytest.raises(BadName):
+        checked_name(name)
+
+
+def test_aliases_do_not_look_like_what_follows_the_plan_or_like_numbers() -> None:
+    assert checked_alias("v1.2") == "v1.2"
+    for alias in ("champion", "canary", "challenger", "fallback", "latest", "3", "", "a b"):
+        with pytest.raises(BadName):
+            checked_alias(alias)
+
+
+def test_references_runs_and_digests() -> None:
+    assert version_number("7") == 7
+    assert version_number("champion") is None
+    for bad in ("0", "9" * 30):
+        with pytest.raises(BadName):
+            version_number(bad)
+    assert checked_run_id("run:2013-11.a") == "run:2013-11.a"
+    with pytest.raises(BadName):
+        checked_run_id("a b")
+    with pytest.raises(BadName):
+        checked_digest("ABC")
+
+
+@given(st.text(max_size=60))
+def test_page_tokens_come_back_and_foreign_ones_are_refused(text: str) -> None:
+    if text:
+        assert page(7, token(text)).after == text
+    try:
+        opened = page(0, text)
+    except BadPageToken:
+        return
+    assert text == "" or token(opened.after) == text or opened.after is not None
+
+
+def test_page_sizes() -> None:
+    assert page(0, "").size == 100
+    for size in (-1, 1_001):
+        with pytest.raises(InvalidInput):
+            page(size, "")
+    with pytest.raises(BadPageToken):
+        _ = page(1, token("flights")).after_number
+
+
+def test_the_stricter_switch_counts() -> None:
+    order = [Mode.ON, Mode.PROPOSE, Mode.OFF]
+    for i, model in enumerate(order):
+        for j, everywhere in enumerate(order):
+            assert effective(model, everywhere) is order[max(i, j)]
+
+
+def test_the_brake_counts_event_time() -> None:
+    now = NOON
+    recent = [now - timedelta(days=d) for d in (1, 3, 6)]
+    assert braked(recent, now, 3)
+    assert not braked([*recent[:2], now - timedelta(days=7)], now, 3)
+    assert braked([None, None, None], now, 3)
+
+
+def test_a_run_gathers_and_does_not_start_again() -> None:
+    run = checked(Run("r1", "flights", params={"a": "1"}, metrics=(Metric("auc", 0.7),), causes=("e1",)))
+    assert run.status == "running"
+    change = Run("r1", status="succeeded", params={"b": "2"}, metrics=(Metric("auc", 0.8, 1),), causes=("e1", "e2"))
+    after = merged(run, change)
+    assert (after.params, len(after.metrics), after.causes) == ({"a": "1", "b": "2"}, 2, ("e1", "e2"))
+    with pytest.raises(RunOver):
+        merged(after, Run("r1", status="running"))
+    with pytest.raises(BadRun):
+        merged(after, Run("r1", model="other"))
+    with pytest.raises(BadRun):
+        checked(Run("r1", "flights", status="dreaming"))
+    with pytest.raises(BadRun):
+        checked(Run("r1", "flights", metrics=(Metric("m", 1.0),) * 20_001))
+
+
+@pytest.mark.parametrize(
+    ("version", "standing", "stage"),
+    [
+        (a_version(archived=True), Standing(was_champion=True), Stage.ARCHIVED),
+        (a_version(), Standing(champion_in=("production",), shadow_in=("staging",)), Stage.CHAMPION),
+        (a_version(), Standing(canary_in=("production",)), Stage.CANARY),
+        (a_version(), Standing(shadow_in=("production",)), Stage.SHADOW),
+        (a_version(), Standing(was_champion=True), Stage.RETIRED),
+        (a_version(), Standing(rolled_back="harm"), Stage.RETIRED),
+        (a_version(gates=(GateResult("quality", passed=False, reason="worse"),)), Standing(), Stage.REJECTED),
+        (a_version(gates=(GateResult("quality", passed=True),)), Standing(), Stage.CANDIDATE),
+        (a_version(), Standing(), Stage.CANDIDATE),
+    ],
+)
+def test_the_stage_is_a_view(version: Version, standing: Standing, stage: Stage) -> None:
+    found, reason = stage_of(version, standing)
+    assert found is stage
+    assert reason
+
+
+def test_a_declared_signature_must_be_the_graphs() -> None:
+    graph = Signature((TensorSpec("x", "FP32", (-1, 1)),), (TensorSpec("p", "FP32", (-1, 2)),))
+    check_declared(Signature(), graph)
+    check_declared(Signature((TensorSpec("x", "FP32", (8, 1)),), (TensorSpec("p", "FP32"),)), graph)
+    for bad in (TensorSpec("y", "FP32", (-1, 1)), TensorSpec("x", "FP64", (-1, 1)), TensorSpec("x", "FP32", (-1, 2))):
+        with pytest.raises(SignatureMismatch, match="declared"):
+            check_declared(Signature((bad,)), graph)
