@@ -23,7 +23,7 @@ from gyrostat_inference.events import plans
 from gyrostat_inference.events.heartbeat import heartbeat
 from gyrostat_inference.service import metrics
 from gyrostat_inference.service.protocol import QUIET, InferenceService
-from gyrostat_inference.settings import Settings
+from gyrostat_inference.settings import Settings, environ_of
 from gyrostat_inference.store.cache import ArtifactFiles, PlanFiles, ProfileFiles, Source, hash_key
 from gyrostat_inference.store.shipping import read_books
 from gyrostat_inference.store.spool import ALARM_RATIO, Limits, Room, Spool
@@ -213,6 +213,7 @@ async def _shipping(settings: Settings, replica: str) -> AsyncIterator[None]:
         return
     child: list[asyncio.subprocess.Process] = []
     closing = False
+    environ = {**os.environ, **environ_of(settings)}
 
     async def keep() -> None:
         while True:
@@ -225,7 +226,7 @@ async def _shipping(settings: Settings, replica: str) -> AsyncIterator[None]:
                 "--replica",
                 replica,
             )
-            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=environ)
             child[:] = [process]
             code = await process.wait()
             if closing:

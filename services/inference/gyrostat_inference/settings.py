@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
-from gyrostat_common.settings import ServiceSettings
+from gyrostat_common.settings import ServiceSettings, variables
 
 
 class Settings(ServiceSettings, service="inference"):
@@ -33,3 +33,14 @@ class Settings(ServiceSettings, service="inference"):
     ship: bool = Field(True, description="Start the shipper as a child; else run python -m gyrostat_inference.shipper")
     ship_at_close_s: float = Field(10.0, ge=0, description="How long closing waits for the spool to be shipped")
     heartbeat_s: float = Field(10.0, gt=0, description="Seconds of wall time between two plan.applied")
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """The variables that give a child process these settings, whatever this process was started with."""
+    environ = {}
+    for variable, path, _ in variables(Settings):
+        value: object = settings
+        for step in path:
+            value = getattr(value, step)
+        environ[variable] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    return environ

@@ -25,7 +25,7 @@ class OnnxEngine:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with tempfile.TemporaryDirectory(prefix="gyrostat-trial-") as folder:
             trial = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gyrostat_inference.engine.trial", absolute, str(threads),
+                sys.executable, "-m", "gyrostat_inference.engine.trial", str(path), str(threads),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 cwd=folder, env=environment,
             )  # fmt: skip
