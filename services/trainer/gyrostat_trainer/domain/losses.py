@@ -31,8 +31,8 @@ def hard_labels(task: str, scores: Floats, threshold: float) -> Floats:
     if task == "regression":
         return np.full(len(scores), np.nan)
     if task == "multiclass":
+        return np.asarray(scores.argmax(axis=1), dtype=np.float64)
     return np.asarray(scalar_scores(task, scores) >= threshold, dtype=np.float64)
-    return (scalar_scores(task, scores) >= threshold).astype(np.float64)
 
 
 def auc(scores: Floats, labels: Floats) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +27,13 @@ from gyrostat_trainer.domain.losses import hard_labels
 from gyrostat_trainer.domain.runs import Gate
 from gyrostat_trainer.domain.split import Split
 from gyrostat_trainer.engine import rows as row_source
+from gyrostat_trainer.engine.order import Order
 from gyrostat_trainer.engine.rows import text_columns
 from gyrostat_trainer.engine.scoring import Scorer
 
 PERMUTATION_ROWS = 2_000
 LATENCY_ROUNDS = 80
 LATENCY_ROWS = 16
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be evaluated.
-
-    Paths are absolute. `evaluated` was fitted without the held-out rows, `registered` may not be.
-    """
-
-    rows: str
-    fit_until_us: int
-    proof_from_us: int
-    unseen_by_champion: bool
-    evaluated: str
-    registered: str
-    parity: str
-    champion: str
-    task: str
-    threshold: float
-    score_output: str
-    slices: tuple[str, ...]
-    answers: int
-    labelled: int
-    seed: int = 0
 
 
 def evaluate(order: Order, out: Path) -> None:

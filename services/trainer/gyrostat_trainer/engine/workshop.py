@@ -25,8 +25,8 @@ from gyrostat_trainer.domain.spec import merged_parameters
 from gyrostat_trainer.domain.split import split
 from gyrostat_trainer.engine import digests, job, probe, rows
 from gyrostat_trainer.engine.datasets import Datasets
-from gyrostat_trainer.engine.evaluation import Order
 from gyrostat_trainer.engine.job import Cost
+from gyrostat_trainer.engine.order import Order
 
 Tell = Callable[[Progress], None]
 # Trainer's own keys among a spec's parameters; everything else goes to the pipeline.

@@ -99,16 +99,15 @@ class Work:
                 for step in STEPS:
                     if step not in journal:
                         run, journal[step] = await self._step(run, step, journal, stop)
-                run = await self._ledger.run(run.id)
                 registered = journal["register"]
                 run = await self._end(run, SUCCEEDED if registered["passed"] else REJECTED, registered["reason"])
             except RunCancelled as exc:
-                run = await self._end(await self._ledger.run(run.id), CANCELLED, run.cancel_reason or str(exc))
+                run = await self._end(run, CANCELLED, str(exc))
             except (GyrostatError, OSError) as exc:
-                run = await self._end(await self._ledger.run(run.id), FAILED, str(exc) or type(exc).__name__)
+                run = await self._end(run, FAILED, str(exc) or type(exc).__name__)
             except Exception as exc:
                 self._diary.crash("run_crashed", exc, run=run.id, model=run.model)
-                run = await self._end(await self._ledger.run(run.id), FAILED, f"{type(exc).__name__}: {exc}"[:500])
+                run = await self._end(run, FAILED, f"{type(exc).__name__}: {exc}"[:500])
         await self._report_ended()
         return run
 
@@ -231,7 +230,7 @@ class Work:
                 return run
             ended = microseconds(self._clock.now())
             wall = (ended - (run.started_at_us or ended)) / 1e6
-            error = "" if status == SUCCEEDED else reason
+            error = "" if status == SUCCEEDED else run.cancel_reason or reason
             run = run.changed(status=status, error=error, ended_at_us=ended, cost={**run.cost, "wall_s": wall})
             await self._ledger.save_run(run)
             await self._news.training_finished(run)
