@@ -198,8 +198,11 @@ class Work:
     async def _upload(self, run: Run, journal: Journal, stop: asyncio.Event) -> Outcome:
         model = await self._registry.upload(self._workshop.registered(run), "model.onnx")
         profile = await self._registry.upload(self._workshop.profile(run), "profile.json")
-        log_file = await self._registry.upload(self._workshop.log(run), "job.log")
-        return {"tags": {**run.tags, "log_sha256": log_file}}, {"model": model, "profile": profile}
+        said = self._workshop.log(run)
+        tags = dict(run.tags)
+        if said.exists() and said.stat().st_size:
+            tags["log_sha256"] = await self._registry.upload(said, "job.log")
+        return {"tags": tags}, {"model": model, "profile": profile}
 
     async def _register(self, run: Run, journal: Journal, stop: asyncio.Event) -> Outcome:
         evaluated = "twin" if self._workshop.refits(run) else "itself"
