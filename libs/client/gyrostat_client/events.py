@@ -76,10 +76,15 @@ class AsyncEvents:
         """
         async with _Consumer(self._kafka) as consumer:
             partitions = await _partitions(consumer, self._kafka.topic_prefix, topics)
-            ends = {place: end for place, end in (await consumer.end_offsets(partitions)).items()}
             consumer.assign(partitions)
-            await (consumer.seek_to_beginning() if from_beginning or not follow else consumer.seek_to_end())
-            left = await _unread(consumer, ends) if not follow else None
+            ends = await consumer.end_offsets(partitions)
+            starts = await consumer.beginning_offsets(partitions) if from_beginning or not follow else ends
+            for (
+                place,
+                start,
+            ) in starts.items():  # by offset: a seek "to the beginning" races with the client's own reset
+                consumer.seek(place, start)
+            left = None if follow else {place for place, end in ends.items() if starts[place] < end}
             seen = 0
             while left is None or left:
                 for place, records in (await consumer.getmany(timeout_ms=500, max_records=500)).items():
@@ -91,8 +96,8 @@ class AsyncEvents:
                         seen += 1
                         if limit is not None and seen >= limit:
                             return
-                    if left is not None and await consumer.position(place) >= ends[place]:
-                        left.discard(place)
+                if left is not None:
+                    left = {place for place in left if await consumer.position(place) < ends[place]}
 
 
 class Events(Blocking):
@@ -175,7 +180,9 @@ class _Consumer:
 
         from gyrostat_common.bus.connection import client_options
 
-        self._opened = AIOKafkaConsumer(**client_options(self._kafka), enable_auto_commit=False)
+        self._opened = AIOKafkaConsumer(
+            **client_options(self._kafka), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         try:
             await asyncio.wait_for(self._opened.start(), _CONNECT_S)
         except (KafkaError, TimeoutError, OSError):
@@ -191,7 +198,8 @@ async def _partitions(consumer: Any, prefix: str, wanted: Sequence[str]) -> list
     """All partitions of the wanted topics; those of the contract that exist when none is named."""
     from aiokafka import TopicPartition
 
-    there = {name for name in await consumer.topics() if name.startswith(prefix)}
+    metadata = await consumer._client.fetch_all_metadata()  # `topics()` gives the names alone
+    there = {name for name in metadata.topics() if name.startswith(prefix)}
     names = [prefix + name for name in wanted] or sorted(
         name for name in there if contract.of_topic(name.removeprefix(prefix)) or name.endswith(".dlq")
     )
@@ -200,13 +208,8 @@ async def _partitions(consumer: Any, prefix: str, wanted: Sequence[str]) -> list
     if not names:
         raise NotFound("this Kafka has no topic of ours; `gyrostat topics apply` creates them")
     return [
-        TopicPartition(name, number) for name in names for number in sorted(consumer.partitions_for_topic(name) or ())
+        TopicPartition(name, number) for name in names for number in sorted(metadata.partitions_for_topic(name) or ())
     ]
-
-
-async def _unread(consumer: Any, ends: dict[Any, int]) -> set[Any]:
-    """The partitions that hold records before their end."""
-    return {place for place, end in ends.items() if await consumer.position(place) < end}
 
 
 def _text(raw: bytes | None) -> str:
