@@ -42,10 +42,10 @@ class Runs:
                 raise RunNotFound(f"there is no run {change.id!r}")
             after = merged(run, change)
             await tx.save_run(after)
-            if after.status != run.status:
-                by = replace(caller, correlation_id=after.correlation_id)
-                detail = {"before": run.status, "after": after.status}
-                await self._ledger.note(tx, by, "UpdateRun", run.id, model=run.model, detail=detail)
+            by = replace(caller, correlation_id=after.correlation_id)
+            changed = [name for name in run.__dataclass_fields__ if getattr(run, name) != getattr(after, name)]
+            detail = {"changed": changed, "status": after.status}
+            await self._ledger.note(tx, by, "UpdateRun", run.id, model=run.model, detail=detail)
             return after
 
     async def get(self, run_id: str) -> Run:
