@@ -10,12 +10,12 @@ import onnx
 import pytest
 from deltalake import DeltaTable
 from onnx import TensorProto, helper
-from support.otlp import otlp_receiver
 
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient
 from gyrostat_local import LocalSystem
 from support.journeys import START, archived, client_of, eventually, spec
+from support.otlp import Receiver
 from support.system import a_system
 
 pytestmark = [pytest.mark.timeout(180)]
@@ -58,26 +58,21 @@ async def _topics(client: AsyncClient) -> str:
     return "\n".join(found)
 
 
-async def test_secrets_are_nowhere() -> None:
-    async with otlp_receiver() as receiver:
-        otel = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-            "GYROSTAT_OTEL__ENABLED": "true",
-            "GYROSTAT_OTEL__SAMPLE_RATIO": "1.0",
-        }
-        async with a_system(otel) as system, client_of(system) as client:
-            answer_row = await _serve(client)
-            await eventually(lambda: archived(client, "secretive", answer_row), "it is archived")
-            texts = await _topics(client)
-            table = DeltaTable(str(system.folder / "archive/predictions/secretive")).to_pyarrow_table()
-            _is_hashed_alone(table.column_names, table.column("in_hashed").to_pylist())
-            texts += str(table.to_pylist())
-            await _stop(system)
-            texts += receiver.everything()
-            for secret in SECRETS.values():
-                assert secret not in texts
-                holding = [str(file) for file, content in _files(system.folder) if secret.encode() in content]
-                assert holding == []
+async def test_secrets_are_nowhere(otlp: Receiver) -> None:
+    environ = {**otlp.environ, "GYROSTAT_OTEL__ENABLED": "true", "GYROSTAT_OTEL__SAMPLE_RATIO": "1.0"}
+    async with a_system(environ) as system, client_of(system) as client:
+        answer_row = await _serve(client)
+        await eventually(lambda: archived(client, "secretive", answer_row), "it is archived")
+        texts = await _topics(client)
+        table = DeltaTable(str(system.folder / "archive/predictions/secretive")).to_pyarrow_table()
+        _is_hashed_alone(table.column_names, table.column("in_hashed").to_pylist())
+        texts += str(table.to_pylist())
+        await _stop(system)
+        texts += f"{otlp.spans}{otlp.logs}{otlp.metrics}"
+        for secret in SECRETS.values():
+            assert secret not in texts
+            holding = [str(file) for file, content in _files(system.folder) if secret.encode() in content]
+            assert holding == []
 
 
 async def _serve(client: AsyncClient) -> str:

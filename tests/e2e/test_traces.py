@@ -5,45 +5,40 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.otlp import Receiver, otlp_receiver
 
 from support.journeys import Traffic, a_live_model, archived, client_of, eventually
+from support.otlp import ReceivedSpan, Receiver
 from support.system import a_system
 
 pytestmark = [pytest.mark.timeout(180)]
 
-PATH = ("ModelInfer", "send prediction.logged", "process prediction.logged", "archive")
+# From effect to cause: how the name of each span on the way begins.
+STEPS = ("send prediction.logged", "process prediction.logged", "archive")
 
 
-async def test_parents_and_links_lead_from_a_call_to_its_archive_commit() -> None:
-    async with otlp_receiver() as receiver:
-        otel = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
-            "GYROSTAT_OTEL__ENABLED": "true",
-            "GYROSTAT_OTEL__SAMPLE_RATIO": "1.0",
-            "OTEL_BSP_SCHEDULE_DELAY": "200",
-        }
-        async with a_system(otel) as system, client_of(system) as client:
-            await a_live_model(client, "traced")
-            traffic = Traffic(client, "traced")
-            await asyncio.gather(*(traffic.send(rows=16, outcomes=False) for _ in range(32)))
-            last = list(traffic.sent)[-1]
-            await eventually(lambda: archived(client, "traced", last), "it is archived")
-            await eventually(lambda: _reached(receiver), "spans lead from a call to the archive")
+async def test_parents_and_links_lead_from_a_call_to_its_archive_commit(otlp: Receiver) -> None:
+    environ = {**otlp.environ, "GYROSTAT_OTEL__ENABLED": "true", "GYROSTAT_OTEL__SAMPLE_RATIO": "1.0"}
+    async with a_system(environ) as system, client_of(system) as client:
+        await a_live_model(client, "traced")
+        traffic = Traffic(client, "traced")
+        await asyncio.gather(*(traffic.send(rows=16, outcomes=False) for _ in range(32)))
+        last = list(traffic.sent)[-1]
+        await eventually(lambda: archived(client, "traced", last), "it is archived")
+        await eventually(lambda: _reached(otlp), "spans lead from a call to the archive")
 
 
 async def _reached(receiver: Receiver) -> bool:
-    """Walk from any ModelInfer span over children and links to send, process and archive."""
-    spans = receiver.spans()
-    starts = [span for span in spans if span.name.endswith(PATH[0])]
-    reached: set[str] = {start.context for start in starts}
-    for step in PATH[1:]:
-        following = {
-            span.context
-            for span in spans
-            if span.name.startswith(step) and (span.parent in reached or reached & set(span.links))
-        }
-        if not following:
-            return False
-        reached = following
-    return True
+    """Walk from the spans of ModelInfer over children and links to send, process and archive."""
+    spans = list(receiver.spans)
+    reached = {_context(span) for span in spans if span.name.endswith("ModelInfer")}
+    for step in STEPS:
+        reached = {_context(span) for span in spans if span.name.startswith(step) and reached & _causes(span)}
+    return bool(reached)
+
+
+def _context(span: ReceivedSpan) -> tuple[str, str]:
+    return span.trace_id, span.span_id
+
+
+def _causes(span: ReceivedSpan) -> set[tuple[str, str]]:
+    return {(span.trace_id, span.parent_id), *span.links}
