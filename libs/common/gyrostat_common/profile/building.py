@@ -1,5 +1,5 @@
-"""Makes a reference profile from held-out rows. Called by the trainer only; scikit-learn is imported here and nowhere
-else.
+"""Makes a reference profile from held-out rows. Called by the trainer only, in a process of its own per run: so no
+library that takes a second to import.
 """
 
 from __future__ import annotations
@@ -155,16 +155,31 @@ def _score(scores: Floats, labels: Floats | None, times: Ints, threshold: float)
 
 
 def _calibrated(scores: Floats, labels: Floats, bins: Score) -> tuple[float, ...]:
-    from sklearn.isotonic import IsotonicRegression
-
     index = bins.bins(scores)
     size = len(bins.edges) + 1
     rows = np.bincount(index, minlength=size)[:size]
     sums = np.bincount(index, weights=scores, minlength=size)[:size]
     bounds = np.concatenate(([scores.min()], bins.edges, [scores.max()]))
     centre = np.where(rows > 0, sums / np.maximum(rows, 1), (bounds[:-1] + bounds[1:]) / 2)
-    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, labels)
-    return tuple(float(p) for p in model.predict(centre))
+    at, fitted = isotonic(scores, labels)
+    return tuple(float(p) for p in np.interp(centre, at, np.clip(fitted, 0.0, 1.0)))
+
+
+def isotonic(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Distinct x in order, and the non-decreasing fit of y at them with least squared error (pool adjacent violators:
+    Barlow et al. 1972)."""
+    at, inverse = np.unique(x, return_inverse=True)
+    weights = np.bincount(inverse).astype(np.float64)
+    means = np.bincount(inverse, weights=y) / weights
+    pools: list[tuple[float, float, int]] = []  # mean, weight, number of distinct x
+    for mean, weight in zip(means.tolist(), weights.tolist(), strict=True):
+        count = 1
+        while pools and pools[-1][0] >= mean:
+            before, its_weight, its_count = pools.pop()
+            mean = (mean * weight + before * its_weight) / (weight + its_weight)
+            weight, count = weight + its_weight, count + its_count
+        pools.append((mean, weight, count))
+    return at, np.repeat([p[0] for p in pools], [p[2] for p in pools])
 
 
 def _loss(loss: Floats, times: Ints, seed: int) -> ReferenceLoss:
@@ -208,10 +223,16 @@ def _metrics(task: str, scores: Floats, labels: Floats, threshold: float) -> dic
         "label_share": float(labels.mean()),
     }
     if 0 < labels.sum() < len(labels):
-        from sklearn.metrics import roc_auc_score
-
-        out["auc"] = float(roc_auc_score(labels, p))
+        out["auc"] = _auc(labels >= 0.5, p)
     return out
+
+
+def _auc(positive: npt.NDArray[np.bool_], scores: Floats) -> float:
+    """Area under the ROC curve by ranks, ties counted half (Mann and Whitney 1947)."""
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    n = float(positive.sum())
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))
 
 
 def _is_text(column: Any) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,7 +41,8 @@ def auc(scores: Floats, labels: Floats) -> float:
     negatives = len(labels) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    ranks = stats.rankdata(scores)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -96,12 +97,12 @@ def mean_difference(differences: Floats, block: Ints, *, level: float = 0.95, se
 
 def _bca(means: Floats, mean: float, jackknife: Floats, probability: float) -> float:
     below = np.clip(float((means < mean).mean()) + float((means == mean).mean()) / 2, 1e-6, 1 - 1e-6)
-    bias = float(stats.norm.ppf(below))
+    bias = float(special.ndtri(below))
     spread = jackknife.mean() - jackknife
     scale = 6.0 * float((spread**2).sum()) ** 1.5
     acceleration = float((spread**3).sum()) / scale if scale > 0 else 0.0
-    z = bias + float(stats.norm.ppf(probability))
-    adjusted = float(stats.norm.cdf(bias + z / (1 - acceleration * z)))
+    z = bias + float(special.ndtri(probability))
+    adjusted = float(special.ndtr(bias + z / (1 - acceleration * z)))
     return float(np.quantile(means, np.clip(adjusted, 0.0, 1.0)))
 
 
@@ -111,7 +112,7 @@ def mcnemar_p(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -
     only_second = int((~first_right & second_right).sum())
     if only_first + only_second == 0:
         return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    return min(1.0, 2.0 * float(special.bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
 def holm(p_values: list[float]) -> list[float]:

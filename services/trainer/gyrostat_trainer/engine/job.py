@@ -74,14 +74,16 @@ async def run(job: Job, stop: asyncio.Event, tell: Callable[[Progress], None]) -
         raise JobFailed(f"{job.command[0]} cannot be started: {exc}") from exc
     _remember(job, child.pid)
     end = asyncio.ensure_future(asyncio.to_thread(os.wait4, child.pid, 0))
+    peak = _Peak(child.pid)
     try:
-        outcome = await _watch(job, end, stop, tell, started)
+        outcome = await _watch(job, end, stop, tell, peak)
     finally:
         await asyncio.shield(_end_group(child.pid, end))
         _, status, used = end.result()
         child.returncode = os.waitstatus_to_exitcode(status)
         _forget(job)
-    cost = Cost(round(time.monotonic() - started, 3), round(used.ru_utime + used.ru_stime, 3), used.ru_maxrss * 1024.0)
+    wall_s, cpu_s = time.monotonic() - started, used.ru_utime + used.ru_stime
+    cost = Cost(round(wall_s, 3), round(cpu_s, 3), peak.bytes or used.ru_maxrss * 1024.0)
     if outcome == "stopped":
         raise RunCancelled("the run was cancelled")
     if outcome == "timeout":
@@ -91,20 +93,35 @@ async def run(job: Job, stop: asyncio.Event, tell: Callable[[Progress], None]) -
     return cost
 
 
+class _Peak:
+    """High-water mark of a job's own memory. The kernel's sum at the end would count ours: a child begins as a copy."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self.bytes = 0.0
+
+    def look(self) -> None:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in self._status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    self.bytes = max(self.bytes, float(line.split()[1]) * 1024.0)
+
+
 async def _watch(
     job: Job,
     end: Ending,
     stop: asyncio.Event,
     tell: Callable[[Progress], None],
-    started: float,
+    peak: _Peak,
 ) -> str:
-    offset = 0
+    offset, started = 0, time.monotonic()
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while True:
             both: set[asyncio.Future[Any]] = {end, stopping}
             done, _ = await asyncio.wait(both, timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
             offset = _read_progress(job.progress, offset, tell)
+            peak.look()
             if end in done:
                 return "ended"
             if stopping in done:
