@@ -92,6 +92,7 @@ def _environment(
         "KAFKA_PORT": str(kafka_ports[0]),
         "KAFKA_CONTROLLER_PORT": str(kafka_ports[1]),
         "GYROSTAT_TRAINER__REGISTRY_ADDRESS": places["registry"].grpc,
+        "GYROSTAT_INFERENCE__REGISTRY_ADDRESS": places["registry"].grpc,
     }
     for name, place in places.items():
         told[f"GYROSTAT_{name.upper()}__GRPC_ADDRESS"] = place.grpc
