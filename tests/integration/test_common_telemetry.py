@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.events import Heard, a_promotion
-from support.otlp import Receiver, receiving
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus, telemetry
 from gyrostat_common.settings import ServiceSettings
+from support.events import Heard, a_promotion
+from support.otlp import Receiver, receiving
 
 SETTINGS = ServiceSettings.load({"GYROSTAT_OTEL__SAMPLE_RATIO": "1", "GYROSTAT_OTEL__METRICS_INTERVAL_S": "0.2"})
 log = telemetry.get_logger("test")
@@ -30,9 +30,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 def test_spans_logs_and_metrics_reach_the_collector(collector: Receiver) -> None:
     with telemetry.open_telemetry("registry", SETTINGS):
-        with telemetry.span("outer", attributes={"rows": 3}):
-            with telemetry.span("inner"):
-                log.warning("something_happened", model="flights", rows=3)
+        with telemetry.span("outer", attributes={"rows": 3}), telemetry.span("inner"):
+            log.warning("something_happened", model="flights", rows=3)
         made.labels("a").inc(2)
         for value in (0.05, 0.5, 5.0):
             took.observe(value)

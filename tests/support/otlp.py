@@ -1,4 +1,4 @@
-"""An OTLP receiver in the test's own process: point GYROSTAT_OTEL / OTEL_EXPORTER_OTLP_ENDPOINT at it and look inside."""
+"""An OTLP receiver in the test's own process: give a service its `environ` and look at what arrives."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Receiver:
         return [span for span in self.spans if span.name == name]
 
     def until(self, condition: Callable[[], object], within_s: float = 30.0) -> None:
-        """Returns when the condition on what has arrived holds; from async code: `await asyncio.to_thread(r.until, …)`."""
+        """Returns when the condition holds; from async code: `await asyncio.to_thread(receiver.until, …)`."""
         with self.changed:
             assert self.changed.wait_for(lambda: bool(condition()), within_s), "what was expected did not arrive"
 

@@ -180,8 +180,8 @@ def _explained(cls: type[ServiceSettings], problem: Any) -> str:
     path = tuple(step for step in problem["loc"] if isinstance(step, str))
     for variable, known, field in variables(cls):
         if path[: len(known)] == known:
-            secret = field.annotation is SecretStr
-            shown = "" if secret else f"={problem['input']}"
+            untold = field.annotation is SecretStr or problem["type"] == "missing"
+            shown = "" if untold else f"={problem['input']}"
             return f"{variable}{shown}: {problem['msg'].lower()} ({field.description})"
     return f"{'.'.join(path) or cls.service}: {problem['msg']}"
 

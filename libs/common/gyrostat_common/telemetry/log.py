@@ -55,7 +55,7 @@ def configure(settings: LogSettings, service: str = "") -> None:
     )
     # Libraries speak through `logging`: their warnings become lines of ours.
     root = logging.getLogger()
-    root.handlers[:] = [_FromLogging()]
+    root.handlers[:] = [*(one for one in root.handlers if not isinstance(one, _FromLogging)), _FromLogging()]
     root.setLevel(logging.WARNING)
 
 

@@ -17,6 +17,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 __all__ = ["SpanKind", "activate", "current_traceparent", "parse", "sampled", "span", "traceparent_of"]
 
 MOST_LINKS = 128
+_ODD = frozenset("13579bdf")  # the last bit of the flags says: recorded
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
 
 
@@ -46,7 +47,7 @@ def parse(traceparent: str) -> SpanContext | None:
 
 def sampled(traceparent: str) -> bool:
     """Whether the caller's trace is being recorded. Costs a comparison, not a parse."""
-    return len(traceparent) >= 55 and traceparent[53:55] != "00" and bool(int(traceparent[53:55], 16) & 1)
+    return len(traceparent) >= 55 and traceparent[54] in _ODD
 
 
 def current_traceparent() -> str:

@@ -1,0 +1,76 @@
+"""What is traced and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from gyrostat_common import telemetry
+from gyrostat_common.telemetry import tracing
+from support.spans import recorded
+
+SAMPLED = f"00-{'a' * 32}-{'b' * 16}-01"
+UNSAMPLED = f"00-{'a' * 32}-{'b' * 16}-00"
+
+
+def test_a_sampled_caller_is_recorded_whatever_the_ratio() -> None:
+    with recorded(ratio=0.0) as spans, telemetry.span("call", traceparent=SAMPLED):
+        assert telemetry.current_traceparent().startswith(f"00-{'a' * 32}-")
+        assert telemetry.current_traceparent() != SAMPLED
+    [span] = spans.finished()
+    assert f"{span.parent.span_id:016x}" == "b" * 16
+
+
+def test_an_unsampled_caller_is_not_recorded_but_passed_on() -> None:
+    with recorded(ratio=1.0) as spans, telemetry.span("call", traceparent=UNSAMPLED), telemetry.span("inner"):
+        assert telemetry.current_traceparent() == UNSAMPLED
+    assert spans.finished() == []
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(0.0, 0), (1.0, 1)])
+def test_a_call_without_a_trace_is_recorded_at_the_ratio(ratio: float, count: int) -> None:
+    with recorded(ratio) as spans, telemetry.span("call", traceparent=""):
+        pass
+    assert len(spans.finished()) == count
+
+
+def test_a_sampled_link_is_reason_enough() -> None:
+    with recorded(ratio=0.0) as spans, telemetry.span("batch", traceparent="", links=[UNSAMPLED, SAMPLED]):
+        pass
+    [span] = spans.finished()
+    assert [f"{link.context.span_id:016x}" for link in span.links] == ["b" * 16]
+
+
+def test_links_are_bounded() -> None:
+    links = [f"00-{n:032x}-{n:016x}-01" for n in range(1, 1000)]
+    with recorded() as spans, telemetry.span("batch", links=links):
+        pass
+    assert len(spans.finished()[0].links) == tracing.MOST_LINKS
+
+
+def test_an_exception_marks_the_span_and_goes_on() -> None:
+    with recorded(ratio=1.0) as spans, pytest.raises(KeyError), telemetry.span("call", traceparent=""):
+        raise KeyError("secret")
+    [span] = spans.finished()
+    assert not span.status.is_ok
+    assert span.attributes["error.type"] == "KeyError"
+    assert span.events == ()  # what the exception says may hold a caller's data
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", f"00-{'0' * 32}-{'b' * 16}-01", f"00-{'a' * 32}-{'b' * 16}"])
+def test_a_malformed_traceparent_is_no_trace(text: str) -> None:
+    assert tracing.parse(text) is None
+    with recorded(ratio=0.0) as spans, telemetry.span("call", traceparent=text):
+        assert telemetry.current_traceparent() == ""
+    assert spans.finished() == []
+
+
+def test_sampled_reads_the_flag() -> None:
+    assert telemetry.sampled(SAMPLED)
+    assert telemetry.sampled(f"00-{'a' * 32}-{'b' * 16}-03")
+    assert not any(map(telemetry.sampled, (UNSAMPLED, "", "nonsense", f"00-{'a' * 32}-{'b' * 16}-zz")))
+
+
+def test_without_telemetry_the_callers_trace_still_travels() -> None:
+    with telemetry.span("call", traceparent=SAMPLED):
+        assert telemetry.current_traceparent() == SAMPLED
+    assert telemetry.current_traceparent() == ""
