@@ -26,7 +26,7 @@ from gyrostat_inference.service.protocol import QUIET, InferenceService
 from gyrostat_inference.settings import Settings, environ_of
 from gyrostat_inference.store.cache import ArtifactFiles, PlanFiles, ProfileFiles, Source, hash_key
 from gyrostat_inference.store.shipping import read_books
-from gyrostat_inference.store.spool import ALARM_RATIO, Limits, Room, Spool
+from gyrostat_inference.store.spool import Limits, Room, Spool
 from gyrostat_inference.usecases.apply_plan import ApplyPlan
 from gyrostat_inference.usecases.load import LoadVersion
 from gyrostat_inference.usecases.predict import Logging, Predict
@@ -109,7 +109,7 @@ class Readiness:
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
         if self._state.problem is not None:
-            log.error("plans_not_read", reason=self._state.problem)
+            return f"plans are not read any more: {self._state.problem}"
         if not self._state.caught_up.is_set() and not (self._apply.restored and self._kafka_down()):
             return f"plans are not read to the end yet: {getattr(self._producer, 'problem', None) or 'reading'}"
         if not self._models.models() and self._apply.busy:
@@ -162,8 +162,6 @@ class Beats:
 
 async def _tend(room: Room, *spools: Spool) -> None:
     await asyncio.to_thread(room.measure)
-    if room.used_ratio > ALARM_RATIO:
-        log.error("spool_filling", used_ratio=round(room.used_ratio, 3), full=room.full)
     for spool in spools:
         await spool.tend()
 

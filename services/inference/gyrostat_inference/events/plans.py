@@ -73,7 +73,10 @@ def _tensors(messages: Iterable[model_pb2.TensorSpec]) -> tuple[TensorSpec, ...]
 
 
 def _spec(message: model_pb2.ModelSpec) -> ServingSpec:
-    kept = {name: Sensitivity(value) for name, value in message.sensitivity.items() if value > Sensitivity.PLAIN}
+    most = Sensitivity.DROP  # one that this release does not know is kept as little as possible
+    kept = {
+        name: Sensitivity(min(value, most)) for name, value in message.sensitivity.items() if value > Sensitivity.PLAIN
+    }
     return ServingSpec(
         entity_input=message.entity_input,
         sensitivity=MappingProxyType(kept),

@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from uuid import UUID
+
+from opentelemetry import trace
 
 from gyrostat_common import oip
 from gyrostat_common.errors import GyrostatError
 from gyrostat_inference import __version__
 from gyrostat_inference.domain import routing
+from gyrostat_inference.domain.calls import Answer, Call
 from gyrostat_inference.domain.counters import Counters, Spent
 from gyrostat_inference.domain.errors import ModelUnknown, PlanDecides, VersionNotLoaded, VersionNotServed
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion
@@ -27,7 +31,10 @@ class InferenceService:
 
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
         call = call_of(request, context.invocation_metadata() or ())
-        return reply_of(request, call, await self._predict.answer(call))
+        answer = await self._predict.answer(call)
+        if call.traceparent:
+            _describe(trace.get_current_span(), call, answer)
+        return reply_of(request, call, answer)
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[oip.ModelInferRequest], context: Any
@@ -132,6 +139,14 @@ class InferenceService:
             raise ModelUnknown(f"no model is named '{model}'")
         attempt = routing.attempts(live.plan, live.loaded, version or "champion", "")[0]
         return live, live.loaded[attempt.number]
+
+
+def _describe(span: trace.Span, call: Call, answer: Answer) -> None:
+    """What a sampled call's span says beside its method. No values."""
+    span.set_attribute("gyrostat.model", f"{call.model}:{answer.version}")
+    span.set_attribute("gyrostat.variant", answer.variant)
+    span.set_attribute("gyrostat.revision", answer.revision)
+    span.set_attribute("gyrostat.prediction_id", str(UUID(bytes=call.prediction_id)))
 
 
 def _type(spec: TensorSpec) -> Any:

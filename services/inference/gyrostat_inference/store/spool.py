@@ -40,6 +40,7 @@ class Room:
     def __init__(self, root: Path, limits: Limits) -> None:
         self._root, self.limits = root, limits
         self.used_bytes, self.oldest_s = 0, 0.0
+        self._announced = False
 
     @property
     def used_ratio(self) -> float:
@@ -62,6 +63,20 @@ class Room:
             if waiting:
                 oldest = max(oldest, now - waiting[0][1].st_mtime)
         self.used_bytes, self.oldest_s = used, oldest
+        self._announce()
+
+    def _announce(self) -> None:
+        """One line when it fills past the alarm, one when there is room again."""
+        filling = self.used_ratio >= ALARM_RATIO
+        if filling and not self._announced:
+            log.error("spool_filling", used_ratio=round(self.used_ratio, 3), used_bytes=used_mb(self.used_bytes))
+        elif self._announced and not filling:
+            log.info("spool_has_room", used_ratio=round(self.used_ratio, 3))
+        self._announced = filling
+
+
+def used_mb(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
 
 
 class Spool:
@@ -80,10 +95,12 @@ class Spool:
         self._synced = 0
         self._flushing, self._freed = asyncio.Lock(), asyncio.Event()
         self.folder.mkdir(parents=True)
-        self._lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._file, self._retired = -1, list[int]()
         self._begin_segment()
+        # Held before it has its name: a shipper that sees a spool must never find a living one unlocked.
+        self._lock = os.open(self.folder / f"{LOCK}.new", os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.rename(self.folder / f"{LOCK}.new", self.folder / LOCK)
 
     def _begin_segment(self) -> None:
         old, path = self._file, segments.path_of(self.folder, self.accepted)
