@@ -94,7 +94,10 @@ class _Ensemble:
         if node["decision_type"] != "<=":
             raise ValueError(f"split {node['decision_type']!r} is not numeric")
         missing_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0.0
-        place = self._append(tree, int(node["split_feature"]), "BRANCH_LEQ", floor32(float(node["threshold"])))
+        threshold = float(node["threshold"])
+        # A split that parts only the missing values has an infinite threshold, which the dump writes as 1e300.
+        threshold = np.inf if threshold >= 1e300 else floor32(threshold)
+        place = self._append(tree, int(node["split_feature"]), "BRANCH_LEQ", threshold)
         self.missing_true[place] = int(missing_left)
         return place
 
