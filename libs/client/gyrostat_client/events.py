@@ -87,7 +87,7 @@ class AsyncEvents:
             left = None if follow else {place for place, end in ends.items() if starts[place] < end}
             seen = 0
             while left is None or left:
-                for place, records in (await consumer.getmany(timeout_ms=500, max_records=500)).items():
+                for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
                     for record in records:
                         event = to_event(record, self._kafka.topic_prefix)
                         if model and model not in (event.model, event.subject.partition(":")[0], event.key):

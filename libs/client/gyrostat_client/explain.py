@@ -210,7 +210,7 @@ def _rollout(rollout: registry_pb2.Rollout) -> Link:
     steps = tuple(
         Link(
             "step",
-            f"revision {step.plan_revision}",
+            f"revision {step.plan_revision}" if step.plan_revision else "",
             f"{word(step, 'state')} {step.weight / 100:g} %: {step.reason}",
             from_proto(step.event_time) or from_proto(step.at),
         )

@@ -21,8 +21,11 @@ class BadSpec(InvalidInput):
     """The text is no ModelSpec."""
 
 
-def read(text: str) -> model_pb2.ModelSpec:
-    """A ModelSpec from YAML (and so from JSON); its `revision`, if given, is the one it was made from."""
+def read(text: str, onto: model_pb2.ModelSpec | None = None) -> model_pb2.ModelSpec:
+    """A ModelSpec from YAML (and so from JSON); its `revision`, if given, is the one it was made from.
+
+    Fields that the text does not name are as in `onto`; a list or a mapping that it names replaces the whole.
+    """
     import yaml
 
     try:
@@ -32,6 +35,8 @@ def read(text: str) -> model_pb2.ModelSpec:
     if not isinstance(given, dict):
         raise BadSpec("a spec is a mapping of fields such as owner, task, retrain, rollout")
     spec = model_pb2.ModelSpec()
+    if onto is not None:
+        spec.CopyFrom(onto)
     _fill(spec, given, "")
     return spec
 
@@ -95,6 +100,8 @@ def _fill(message: Message, given: Mapping[str, Any], path: str) -> None:
 def _set(message: Message, field: Any, value: Any, here: str) -> None:
     """Sets one field: a map, a list, a message, a word or a number."""
     entry = field.message_type
+    if field.is_repeated:
+        message.ClearField(field.name)
     if entry is not None and entry.GetOptions().map_entry:
         kind = entry.fields_by_name["value"]
         for key, item in value.items():
@@ -136,4 +143,5 @@ def _without_empty(plain: Any) -> Any:
     if isinstance(plain, dict):
         kept = {key: _without_empty(value) for key, value in plain.items()}
         return {key: value for key, value in kept.items() if value not in ("", 0, [], {}, None) or value is False}
-    return [_without_empty(item) for item in plain] if isinstance(plain, list) else plain
+    # In a list of mappings a zero says something: a gate's threshold.
+    return plain

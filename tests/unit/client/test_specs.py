@@ -59,3 +59,16 @@ def test_the_diff_ignores_the_revision():
     assert specs.diff(before, after) == []
     after.owner = "fraud@example.org"
     assert "+owner: fraud@example.org" in specs.diff(before, after)
+
+
+def test_what_the_file_does_not_name_stays_as_it_is():
+    before = specs.read(YAML)
+    after = specs.read("retrain: {cooldown_s: 60}\nsensitivity: {phone: drop}", onto=before)
+    assert after.retrain.cooldown_s == 60
+    assert list(after.retrain.on) == ["performance"]
+    assert dict(after.sensitivity) == {"phone": model_pb2.SENSITIVITY_DROP}
+    assert after.owner == before.owner
+
+
+def test_a_threshold_of_zero_is_written():
+    assert "at_most: 0.0" in specs.write(specs.read("rollout: {gates: [{number: parity.label_flips, at_most: 0}]}"))

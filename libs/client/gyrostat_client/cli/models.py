@@ -107,9 +107,10 @@ def diff_spec(ctx: typer.Context, model: Model, file: SpecFile, as_json: Json = 
     """What `spec apply` would change."""
     from gyrostat_client import specs
 
-    wanted = specs.read(_text(file))
+    given = _text(file)
     with session(ctx) as client:
         found = client.models.get(model).spec
+    wanted = specs.read(given, onto=found)
     lines = specs.diff(found, wanted, (f"{model} revision {found.revision}", str(file)))
     if as_json:
         return print_json({"model": model, "revision": found.revision, "same": not lines, "diff": lines})
@@ -124,17 +125,19 @@ def diff_spec(ctx: typer.Context, model: Model, file: SpecFile, as_json: Json = 
 def apply_spec(
     ctx: typer.Context, model: Model, file: SpecFile, request_id: RequestId = "", as_json: Json = False
 ) -> None:
-    """Replaces the spec; refused when it changed since the revision that the file names."""
+    """Changes what the file names; refused when the spec changed since the revision in the file."""
     from gyrostat_client import specs
 
-    wanted = specs.read(_text(file))
+    given = _text(file)
     with session(ctx) as client:
         before = client.models.get(model).spec
+        wanted = specs.read(given, onto=before)
         changed = specs.diff(before, wanted)
         after = before
         if changed:
-            expected = wanted.revision or before.revision
-            after = client.models.update_spec(model, wanted, expected_revision=expected, request_id=request_id).spec
+            after = client.models.update_spec(
+                model, wanted, expected_revision=wanted.revision, request_id=request_id
+            ).spec
     if as_json:
         return print_json({"model": model, "changed": bool(changed), "revision": after.revision, "diff": changed})
     say(f"{model} is at spec revision {after.revision}" if changed else f"{model}: no difference, nothing changed")

@@ -82,7 +82,7 @@ def grpcurl(request: "oip.ModelInferRequest", inputs: dict[str, Any], address: s
     for number, tensor in enumerate(request.inputs):
         array = oip.from_raw(tensor.datatype, tensor.shape, request.raw_input_contents[number])
         field = oip.CONTENTS_FIELD.get(tensor.datatype, "bytes_contents")
-        values = array.ravel().tolist()
+        values = [_shortest(value) for value in array.ravel()]
         if tensor.datatype == "BYTES":
             values = [base64.b64encode(value).decode() for value in values]  # protobuf's JSON has bytes so
         tensors.append(
@@ -153,6 +153,15 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, value
     # A bare true or null is more likely meant as JSON; an object never is an input.
     return name, value if isinstance(parsed, dict) else parsed
+
+
+def _shortest(value: Any) -> Any:
+    """A Python value; a short float with no more digits than it needs."""
+    import numpy as np
+
+    if isinstance(value, np.floating):
+        return float(np.format_float_positional(value, unique=True))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _number(value: Any) -> Any:
