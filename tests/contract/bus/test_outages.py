@@ -108,6 +108,21 @@ async def test_a_wrong_policy_or_too_few_partitions_are_refused_and_other_differ
     assert "refused" in consumer.problem
 
 
+async def test_a_producer_waits_rather_than_write_to_a_wrong_topic(fresh_kafka: KafkaSettings) -> None:
+    from dataclasses import replace
+
+    [plan] = [topic for topic in WANTED if topic.name == "serving.plan"]
+    await bus.topics.apply(fresh_kafka, wanted=[replace(plan, compacted=False, retention_days=1)])
+    log = KafkaLog(fresh_kafka)
+    async with log.bus.producer() as producer:
+        sending = asyncio.create_task(producer.send(a_plan(1)))
+        await eventually(lambda: producer.problem)
+        assert "cleanup.policy is delete, the contract wants compact" in producer.problem
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert await log.records("serving.plan") == []
+
+
 async def test_what_retention_took_is_told(fresh_kafka: KafkaSettings) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.structs import TopicPartition

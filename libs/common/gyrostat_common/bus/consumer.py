@@ -139,7 +139,8 @@ class KafkaConsumer:
     async def _handle(self, client: AIOKafkaConsumer, records: list[codec.Incoming]) -> int:
         try:
             return await self.dispatcher.process(records)
-        except ConsumerStopped:
+        except ConsumerStopped as reason:
+            await self._commit(client, records[: reason.done])
             raise
         except BaseException:
             self._give_back(client, records)

@@ -48,7 +48,9 @@ class Verdict(Enum):
 
 
 class ConsumerStopped(Exception):
-    """The consumer ends for good; the message says why and what to do."""
+    """The consumer ends for good; the message says why and what to do. `done` records of the batch were handled."""
+
+    done = 0
 
 
 DeadLetter = Callable[[codec.Incoming, BaseException, int], Awaitable[None]]
@@ -71,18 +73,21 @@ class Dispatcher:
         """Handles records of one topic, in order. Returns how many from the front are done with; fewer than given
         means: fetch the rest again. Raises ConsumerStopped."""
         topic = records[0].topic
-        route = self.routes[topic]
         done = 0
         while done < len(records):
             received, poison = self._decoded(records[done:])
-            if received:
-                handled = await self._handle(route, topic, records[done : done + len(received)], received)
-                done += handled
-                if handled < len(received):
-                    break
-            if poison is not None:
-                await self._put_aside(records[done], poison, 1)
-                done += 1
+            try:
+                if received:
+                    handled = await self._handle(topic, records[done : done + len(received)], received)
+                    done += handled
+                    if handled < len(received):
+                        break
+                if poison is not None:
+                    await self._put_aside(records[done], poison, 1)
+                    done += 1
+            except ConsumerStopped as stopped:
+                stopped.done += done
+                raise
         return done
 
     def _decoded(self, records: Sequence[codec.Incoming]) -> tuple[list[Received], BaseException | None]:
@@ -98,10 +103,9 @@ class Dispatcher:
             received.append(event)
         return received, None
 
-    async def _handle(
-        self, route: Route, topic: str, records: Sequence[codec.Incoming], received: list[Received]
-    ) -> int:
-        batch_handler, handler = route.handle_batch, route.handle
+    async def _handle(self, topic: str, records: Sequence[codec.Incoming], received: list[Received]) -> int:
+        route = self.routes[topic]
+        batch_handler = route.handle_batch
         if batch_handler is not None:
             verdict, error, tries = await self._until_verdict(topic, received, lambda: batch_handler(received))
             if verdict is Verdict.AGAIN:
@@ -112,12 +116,24 @@ class Dispatcher:
             if len(received) == 1:
                 await self._settle(records[0], verdict, error, tries)
                 return 1
+        return await self._handle_each(route, topic, records, received)
+
+    async def _handle_each(
+        self, route: Route, topic: str, records: Sequence[codec.Incoming], received: list[Received]
+    ) -> int:
+        batch_handler, handler = route.handle_batch, route.handle
         for done, (record, one) in enumerate(zip(records, received, strict=True)):
             call = (lambda one=one: batch_handler([one])) if batch_handler else (lambda one=one: handler(one))  # type: ignore
             verdict, error, tries = await self._until_verdict(topic, [one], call)
             if verdict is Verdict.AGAIN:
                 return done
-            await self._settle(record, verdict, error, tries)
+            try:
+                await self._settle(record, verdict, error, tries)
+            except ConsumerStopped as stopped:
+                stopped.done = done
+                raise
+            if self.interrupted.is_set():
+                return done + 1
         return len(received)
 
     async def _settle(self, record: codec.Incoming, verdict: Verdict, error: BaseException | None, tries: int) -> None:

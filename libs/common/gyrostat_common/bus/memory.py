@@ -170,13 +170,17 @@ class _MemoryConsumer:
             async with self._bus._changed:
                 await self._bus._changed.wait_for(lambda: self.closing or self.problem is not None or self.behind())
 
+    def _commit(self, topic: str, records: list[codec.Incoming]) -> None:
+        for record in records:
+            self._bus._committed[self._group, topic, record.partition] = record.offset + 1
+
     async def _handle(self, topic: str, records: list[codec.Incoming]) -> None:
         self._busy = True
         try:
             done = await self.dispatcher.process(records)
-            for record in records[:done]:
-                self._bus._committed[self._group, topic, record.partition] = record.offset + 1
+            self._commit(topic, records[:done])
         except ConsumerStopped as stopped:
+            self._commit(topic, records[: stopped.done])
             self.problem = str(stopped)
         finally:
             self._busy = False

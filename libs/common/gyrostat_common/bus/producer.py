@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
@@ -15,11 +15,11 @@ from aiokafka.errors import (
 )
 
 from gyrostat_common import telemetry
-from gyrostat_common.bus import codec, contract
+from gyrostat_common.bus import codec, contract, topics
 from gyrostat_common.bus.connection import client_options, prefixed, short
 from gyrostat_common.bus.event import Event
 from gyrostat_common.bus.spans import sending, sent
-from gyrostat_common.errors import InvalidInput
+from gyrostat_common.errors import InvalidInput, Unavailable
 from gyrostat_common.settings import KafkaSettings
 
 log = telemetry.get_logger("bus.producer")
@@ -37,8 +37,10 @@ class RecordTooLarge(InvalidInput):
 class KafkaProducer:
     """One connection to the log, shared by all that send. Get one from `producing`."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    def __init__(self, kafka: KafkaSettings, make: Callable[[], AIOKafkaProducer] | None = None) -> None:
         self._kafka = kafka
+        self._make = make
+        self._fine: set[str] = set()
         self._client: AIOKafkaProducer | None = None
         self._building = asyncio.Lock()
         self.problem: str | None = None
@@ -56,6 +58,10 @@ class KafkaProducer:
         delay = 0.1
         while True:
             client = await self._ready()
+            if not await self._checked(record.topic):
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+                continue
             try:
                 future = await client.send(
                     prefixed(self._kafka, record.topic),
@@ -93,15 +99,7 @@ class KafkaProducer:
             async with self._building:
                 if self._client is not None:
                     break
-                client = AIOKafkaProducer(
-                    **client_options(self._kafka),
-                    acks="all",
-                    enable_idempotence=True,
-                    compression_type="lz4",
-                    linger_ms=10,
-                    max_batch_size=256 * 1024,
-                    max_request_size=MAX_REQUEST_BYTES,
-                )
+                client = self._made()
                 try:
                     await client.start()
                     self._client, self.problem = client, None
@@ -117,6 +115,40 @@ class KafkaProducer:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
         return self._client
+
+    def _made(self) -> AIOKafkaProducer:
+        if self._make is not None:
+            return self._make()
+        return AIOKafkaProducer(
+            **client_options(self._kafka),
+            acks="all",
+            enable_idempotence=True,
+            compression_type="lz4",
+            linger_ms=10,
+            max_batch_size=256 * 1024,
+            max_request_size=MAX_REQUEST_BYTES,
+        )
+
+    async def _checked(self, topic: str) -> bool:
+        """The check of the contract before the first record of a topic. A topic that is missing or refused makes
+        everybody wait, as a broker that is down does: nothing is lost and nothing lands where it must not.
+        """
+        if topic in self._fine or (wanted := contract.of_topic(topic)) is None:
+            return True
+        try:
+            [report] = await topics.check(self._kafka, [wanted])
+        except Unavailable as error:
+            log.warning("topic_not_checked", topic=topic, error=str(error))  # may be forbidden to us; sending will tell
+            return True
+        if report.refused:
+            self.problem = f"topic {report.name} is refused: {'; '.join(report.remarks)}"
+        elif report.state is topics.State.MISSING:
+            self.problem = f"topic {report.name} does not exist; run `gyrostat topics apply`"
+        else:
+            self._fine.add(topic)
+            return True
+        log.error("topic_refused", topic=topic, reason=self.problem)
+        return False
 
     async def _put_away(self, client: AIOKafkaProducer) -> None:
         async with self._building:
