@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
+
 from gyrostat.events.v1 import events_pb2 as ev
 from gyrostat.registry.v1 import model_pb2
 from gyrostat.registry.v1 import registry_pb2 as pb
-
 from gyrostat_common import bus
 from gyrostat_common.times import to_proto
 from support.registry import DAY, EVENT_TIME, NOON, Registry, a_spec, onnx_bytes, passing_gates, running
@@ -200,9 +200,7 @@ async def test_one_open_rollout_and_a_newer_candidate_replaces_the_waiting_one(r
     await registry.model()
     await registry.version(weight=1.0)
     made = [await registry.version(weight=float(n)) for n in (2, 3, 4)]
-    states = [
-        (await registry.stub.GetRollout(pb.GetRolloutRequest(id=one.rollout.id))).rollout.state for one in made
-    ]
+    states = [(await registry.stub.GetRollout(pb.GetRolloutRequest(id=one.rollout.id))).rollout.state for one in made]
     assert states == [pb.ROLLOUT_STATE_SHADOW, pb.ROLLOUT_STATE_SUPERSEDED, pb.ROLLOUT_STATE_WAITING]
     await registry.judge(ev.VERDICT_ROLL_BACK, EVENT_TIME + DAY)
     plan = await registry.plan()
@@ -277,15 +275,18 @@ async def test_lineage_from_a_promotion_to_the_predictions_that_caused_it(regist
         state=ev.EPISODE_STATE_CONFIRMED, watermark=to_proto(EVENT_TIME), exemplars=["0192/3"], summary="worse",
     )  # fmt: skip
     drift = bus.Event(
-        payload=payload, key="flights", subject="flights:1", source="gyrostat-monitor", time=NOON, correlation_id=EPISODE
+        payload=payload,
+        key="flights",
+        subject="flights:1",
+        source="gyrostat-monitor",
+        time=NOON,
+        correlation_id=EPISODE,
     )
     await registry.say(drift)
     run = model_pb2.Run(id="run-7", model="flights", causes=[EPISODE])
     run.snapshot.rows = 900
     await registry.stub.CreateRun(pb.CreateRunRequest(run=run))
-    await registry.version(
-        weight=2.0, run_id="run-7", cause=EPISODE, correlation_id=EPISODE, causation_id=drift.id
-    )
+    await registry.version(weight=2.0, run_id="run-7", cause=EPISODE, correlation_id=EPISODE, causation_id=drift.id)
     for day in range(1, 5):
         judged = await registry.judge(ev.VERDICT_ADVANCE, EVENT_TIME + day * DAY)
     found = await registry.stub.GetLineage(pb.GetLineageRequest(model="flights", version="champion"))

@@ -34,7 +34,8 @@ async def test_a_candidate_walks_from_shadow_to_champion_on_verdicts_alone(regis
     plan = await registry.plan()
     assert (plan.phase, plan.judge_version, plan.judge_baseline) == (ev.ROLLOUT_PHASE_SHADOW, 2, 1)
     assert [(s.version.number, s.purpose) for s in plan.shadows] == [(2, "candidate")]
-    assert plan.champion.artifact.sha256 and plan.champion.artifact.uri.startswith("file://")
+    assert plan.champion.artifact.sha256
+    assert plan.champion.artifact.uri.startswith("file://")
     assert plan.champion.signature.inputs[0].shape == [-1, 1]
     at = EVENT_TIME
     seen = []

@@ -134,7 +134,7 @@ class Registry:
     async def said(self, message: type[Message]) -> list[bus.Event]:
         """What the registry has said, once its outbox is empty."""
         async with asyncio.timeout(30):
-            while await self.app.core.announcer.waiting():
+            while await self.app.core.announcer.waiting():  # noqa: ASYNC110 - rows of a table
                 await asyncio.sleep(0)
         return list(self.log.events(message))
 
@@ -147,15 +147,15 @@ class Registry:
 
 @asynccontextmanager
 async def running(
-    folder: Path, log: Any | None = None, clock: FixedClock | None = None, **changes: Any
+    folder: Path, log: Any | None = None, clock: FixedClock | None = None, ids: str = "id", **changes: Any
 ) -> AsyncIterator[Registry]:
-    """A registry with its own folder, on free ports; ids count up unless they must survive a restart."""
+    """A registry with its own folder, on free ports. Ids count up: a restart on the same folder takes other `ids`."""
     log = bus.MemoryBus() if log is None else log
     clock = clock or FixedClock(NOON)
     values = {"data": {"folder": folder}, "grpc_address": "127.0.0.1:0", "metrics_address": "127.0.0.1:0", **changes}
     settings = Settings(**values)
     async with (
-        opened(settings, log, clock, CountingIds(f"id{folder.name}")) as app,
+        opened(settings, log, clock, CountingIds(ids)) as app,
         rpc.connect(f"127.0.0.1:{app.port}", actor="ann", timeout_s=30) as channel,
     ):
         yield Registry(app, RegistryServiceStub(channel), log, clock, settings)

@@ -1,14 +1,14 @@
-"""Every mutating call, cut after the commit and repeated with its request id: one effect, one answer. On both engines."""
+"""Every mutating call, cut after the commit and repeated with its request id: one effect, one answer."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import pytest
+
 from gyrostat.events.v1 import events_pb2 as ev
 from gyrostat.registry.v1 import model_pb2
 from gyrostat.registry.v1 import registry_pb2 as pb
-
 from support.registry import Registry, a_spec, onnx_bytes, passing_gates
 
 Prepare = Callable[[Registry], Awaitable[Any]]

@@ -31,7 +31,7 @@ WHOLE = Facts(
     ),
     rollouts=(Rollout("r-1", "production", "flights", 5, State.GUARD, "registry", NOON, 4, steps=(STEP,)),),
     judgements=(
-        Judgement("j-event", "r-1", "production", "flights", 5, 4, 6, Verdict.ADVANCE, NOON, NOON, 900, outcome="advance: x"),
+        Judgement("j-event", "r-1", "production", "flights", 5, 4, 6, Verdict.ADVANCE, NOON, NOON, 9, outcome="advance: x"),
     ),
     promotions=(
         Promotion(
@@ -71,7 +71,9 @@ def test_a_person_or_trigger_is_a_cause_and_not_a_missing_episode() -> None:
 
 def test_an_episode_told_again_forgets_nothing() -> None:
     first = WHOLE.episodes[0]
-    later = replace(first, state="resolved", exemplars=(), features=(), summary="", heard=(Heard("resolved", NOON, "e3", NOON),))
+    later = replace(
+        first, state="resolved", exemplars=(), features=(), summary="", heard=(Heard("resolved", NOON, "e3", NOON),)
+    )
     both = first.told_again(later)
     assert (both.state, both.exemplars, both.summary) == ("resolved", ("0192/3",), "loss up by 8 %")
     assert [heard.state for heard in both.heard] == ["opened", "confirmed", "resolved"]

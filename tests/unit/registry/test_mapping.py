@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
-from gyrostat.events.v1.events_pb2 import ServingPlan
-from gyrostat.registry.v1 import model_pb2, registry_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gyrostat.events.v1.events_pb2 import ServingPlan
+from gyrostat.registry.v1 import model_pb2, registry_pb2
 from gyrostat_common.errors import InvalidInput
 from gyrostat_registry.domain.plan import Phase, Plan, PlannedVersion, Shadow
 from gyrostat_registry.domain.rollout import Rollout, State, Step
@@ -32,7 +32,6 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size
 TIMES = st.datetimes(datetime(1980, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
 WHOLE = st.integers(0, 2**31 - 1)
 SHARE = st.floats(0, 1)
-
 
 
 ARTIFACT = st.builds(Artifact, TEXT, WHOLE, TEXT, TEXT)

@@ -110,19 +110,19 @@ class Repair:
         self._clock = clock
         self._suspects: dict[Key, int] = {}
 
-    async def compare(self, last: Mapping[Key, int], highest: Mapping[Key, int], *, sure: bool) -> int:
+    async def compare(self, last: Mapping[Key, int], highest: Mapping[Key, int], *, sure: bool) -> int | None:
         """Republishes what is missing or older, and goes on above what is newer; how many plans went out.
 
         `last` is the revision that compaction keeps by (environment, model), `highest` the highest that was seen. While
-        events wait in the outbox nothing can be said. Unless `sure`, a missing one must be missed twice in a row, for
-        the reader may just be behind.
+        events wait in the outbox nothing can be said: None. Unless `sure`, a missing one must be missed twice in a
+        row, for the reader may just be behind.
         """
         missed: dict[Key, int] = {}
         count = 0
         async with self._store.transaction() as tx:
             await tx.forget_replicas(self._clock.now() - REPLICA_KEPT)
             if await self._announcer.waiting():
-                return 0
+                return None
             for key, own in (await tx.revisions()).items():
                 if highest.get(key, 0) > own:
                     await self._go_on_above(tx, key, highest[key])
