@@ -29,7 +29,7 @@ class RegistryArtifacts:
         try:
             async with rpc.connect(self._address, actor="gyrostat-inference") as channel:
                 with rpc.as_errors(), partial.open("wb") as file:
-                    stub = registry_pb2_grpc.RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
+                    stub = registry_pb2_grpc.RegistryServiceStub(channel)
                     request = registry_pb2.DownloadArtifactRequest(sha256=sha256)
                     async for part in stub.DownloadArtifact(request, timeout=DOWNLOAD_S):
                         digest.update(part.chunk)
