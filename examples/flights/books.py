@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from flights import archive
 from flights.policy import MODEL
@@ -148,11 +149,10 @@ async def count_frames(kafka: KafkaSettings) -> Frames:
     counts = {events_pb2.ROLE_ANSWER: 0, events_pb2.ROLE_SHADOW: 0}
     duplicates = 0
     topic = kafka.topic_prefix + TOPIC
+    partitions = [TopicPartition(topic, number) for number in await _partitions(kafka, topic)]
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, max_partition_fetch_bytes=8 << 20)
     await consumer.start()
     try:
-        numbers = consumer.partitions_for_topic(topic) or set(await _partitions(consumer, topic))
-        partitions = [TopicPartition(topic, number) for number in numbers]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
@@ -173,6 +173,11 @@ async def count_frames(kafka: KafkaSettings) -> Frames:
     return Frames(counts[events_pb2.ROLE_ANSWER], counts[events_pb2.ROLE_SHADOW], duplicates)
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()
-    return set(consumer.partitions_for_topic(topic) or ())
+async def _partitions(kafka: KafkaSettings, topic: str) -> list[int]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        described = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    return [partition["partition"] for partition in described[0]["partitions"]]
