@@ -1,4 +1,4 @@
-"""Builders for the trainer: rows with a world that changes, an archive as the monitor writes it, a registry that remembers."""
+"""Builders for the trainer: rows of a world that changes, an archive as the monitor writes it, a registry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def instants(us: Any) -> pa.Array:
 def labelled_rows(
     days: int, *, per_day: int = 200, first_day: int = 0, turned: bool = False, seed: int = 0
 ) -> pa.Table:
-    """Rows whose label depends on wind, hour and carrier; `turned` turns the dependence around: the world has changed."""
+    """Rows whose label depends on wind, hour and carrier; `turned` turns the dependence around."""
     rng = np.random.default_rng([seed, first_day])
     n = days * per_day
     times = BEGIN_US + first_day * DAY_US + np.sort(rng.integers(0, days * DAY_US, n))
@@ -59,7 +59,7 @@ def labelled_rows(
 def write_archive(
     folder: Path, rows: pa.Table, *, version: int = 1, stream: str = "s/delays/0", frame_no: int = 1
 ) -> None:
-    """Answers and outcomes as the monitor archives them; every answer has a shadow beside it and every tenth no outcome."""
+    """Answers and outcomes as the monitor archives them: each answer with a shadow, every tenth without outcome."""
     n = rows.num_rows
     ids = [f"{uuid7()}/0" for _ in range(n)]
     times = rows.column("event_time").combine_chunks()

@@ -52,7 +52,7 @@ class RegistryClient:
     """Calls on one channel."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = registry_pb2_grpc.RegistryServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._stub = registry_pb2_grpc.RegistryServiceStub(channel)
 
     async def spec(self, model: str) -> TrainingSpec:
         """The model's spec in force. ModelUnknown when there is no such model."""

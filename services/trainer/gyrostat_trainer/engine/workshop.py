@@ -177,9 +177,10 @@ class Workshop:
             "GYROSTAT_PARAMETERS": json.dumps(self.parameters(run), sort_keys=True),
             "GYROSTAT_RUN_ID": run.id,
             "GYROSTAT_PROGRESS": str(progress),
-            "GYROSTAT_PROBE": str(folder / "probe.parquet"),
             "GYROSTAT_PURPOSE": purpose,
         }
+        if self.registered(run).parent == output:  # parity is proven of what is registered
+            environment["GYROSTAT_PROBE"] = str(folder / "probe.parquet")
         where = Path(command.folder) if command.folder else folder
         order = job.Job(command.command, where, environment, self.log(run), self._limits.job_timeout_s, progress)
         cost = await job.run(order, stop, tell)
