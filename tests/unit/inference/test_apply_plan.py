@@ -1,0 +1,158 @@
+"""Following the plan: loaded first, then swapped; what cannot be loaded leaves the old plan in force."""
+
+from __future__ import annotations
+
+from gyrostat_common.errors import Unavailable
+from gyrostat_inference.domain.errors import ModelRefused
+from gyrostat_inference.domain.live import LiveModels, LoadedVersion
+from gyrostat_inference.domain.plan import Plan, PlannedVersion, Sensitivity, ServingSpec
+from gyrostat_inference.domain.sensitivity import Keeping
+from gyrostat_inference.usecases.apply_plan import ApplyPlan
+from support.live_models import KEY, a_plan, a_shadow, loaded
+
+
+class FakeLoader:
+    def __init__(self) -> None:
+        self.loads: list[int] = []
+        self.refuse: dict[int, Exception] = {}
+
+    async def load(self, model: str, planned: PlannedVersion, spec: ServingSpec) -> LoadedVersion:
+        self.loads.append(planned.number)
+        if planned.number in self.refuse:
+            raise self.refuse[planned.number]
+        return loaded(planned, await self.keeping(planned, spec))
+
+    async def keeping(self, planned: PlannedVersion, spec: ServingSpec) -> Keeping:
+        return Keeping(spec.sensitivity, {}, KEY)
+
+
+class FakeCache:
+    def __init__(self, *plans: Plan) -> None:
+        self.plans = {plan.model: plan for plan in plans}
+
+    def read(self) -> list[tuple[Plan, bytes]]:
+        return [(plan, b"") for plan in self.plans.values()]
+
+    def write(self, plan: Plan, raw: bytes) -> None:
+        self.plans[plan.model] = plan
+
+
+class Silent:
+    def applied(self, plan: Plan) -> None:
+        pass
+
+    def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None:
+        pass
+
+    def held_up(self, plan: Plan, reason: str) -> None:
+        pass
+
+
+class Bench:
+    def __init__(self, *cached: Plan) -> None:
+        self.models, self.loader, self.cache = LiveModels(), FakeLoader(), FakeCache(*cached)
+        self.changes = 0
+        self.cases = ApplyPlan(self.models, self.loader, self.cache, Silent(), self.changed)
+
+    def changed(self) -> None:
+        self.changes += 1
+
+    async def follow(self, *plans: Plan) -> float | None:
+        again = None
+        for plan in plans:
+            await self.cases.follow(plan, b"")
+            again = await self.cases.work()
+        return again
+
+    @property
+    def revision(self) -> int:
+        live = self.models.get("flights")
+        assert live is not None
+        return live.plan.revision
+
+
+async def test_a_plan_is_in_force_when_its_versions_are_loaded_and_cached_then():
+    bench = Bench()
+    assert await bench.follow(a_plan(revision=1, canary=5, shadows=(a_shadow(6),))) is None
+    assert bench.loader.loads[0] == 4, "the champion first"
+    assert sorted(bench.loader.loads) == [4, 5, 6]
+    assert bench.models.revisions() == {"flights": 1}
+    assert bench.cache.plans["flights"].revision == 1
+    assert bench.models.not_ready() is None
+    assert bench.changes == 1
+
+
+async def test_a_version_that_stays_is_not_loaded_again_and_keeps_its_counters():
+    bench = Bench()
+    await bench.follow(a_plan(revision=1))
+    first = bench.models.get("flights")
+    await bench.follow(a_plan(revision=2, canary=5))
+    second = bench.models.get("flights")
+    assert bench.loader.loads == [4, 5]
+    assert first is not None
+    assert second is not None
+    assert first.loaded[4].counters is second.loaded[4].counters
+
+
+async def test_an_older_revision_changes_nothing():
+    bench = Bench()
+    await bench.follow(a_plan(revision=5), a_plan(champion=9, revision=4))
+    assert bench.revision == 5
+    assert bench.loader.loads == [4]
+
+
+async def test_a_new_champion_that_is_refused_leaves_the_old_plan_in_force_and_is_tried_again():
+    bench = Bench()
+    bench.loader.refuse[5] = ModelRefused("ONNX Runtime cannot open it: protobuf parsing failed")
+    again = await bench.follow(a_plan(revision=1), a_plan(champion=5, revision=2))
+    assert bench.revision == 1
+    assert bench.cache.plans["flights"].revision == 1
+    assert again is not None
+    rows = {(a.version, a.revision): (a.loaded, a.reason) for a in bench.models.applied()}
+    assert rows == {(4, 1): (True, ""), (5, 2): (False, "ONNX Runtime cannot open it: protobuf parsing failed")}
+    assert bench.models.not_ready() is None
+    bench.loader.refuse.clear()
+    assert await bench.cases.work() is None
+    assert bench.revision == 2
+
+
+async def test_a_first_champion_that_cannot_be_had_makes_the_replica_not_ready_with_the_reason():
+    bench = Bench()
+    bench.loader.refuse[4] = Unavailable("the artifact store does not answer")
+    await bench.follow(a_plan())
+    assert bench.models.not_ready() == "flights:4 (champion) is not loaded: the artifact store does not answer"
+
+
+async def test_a_shadow_that_is_refused_holds_nobody_up():
+    bench = Bench()
+    bench.loader.refuse[6] = ModelRefused("crashed")
+    await bench.follow(a_plan(revision=1, shadows=(a_shadow(6),)))
+    assert bench.revision == 1
+    assert [(a.version, a.reason) for a in bench.models.applied() if not a.loaded] == [(6, "crashed")]
+
+
+async def test_a_retired_model_is_in_force_without_versions():
+    bench = Bench()
+    await bench.follow(a_plan(revision=1), a_plan(champion=None, revision=2))
+    live = bench.models.get("flights")
+    assert live is not None
+    assert not live.loaded
+    assert bench.models.not_ready() is None
+
+
+async def test_the_last_plans_are_followed_at_the_start():
+    bench = Bench(a_plan(revision=8))
+    await bench.cases.restore()
+    await bench.cases.work()
+    assert bench.revision == 8
+
+
+async def test_another_sensitivity_takes_effect_without_loading_again():
+    bench = Bench()
+    await bench.follow(
+        a_plan(revision=1), a_plan(revision=2, spec=ServingSpec(sensitivity={"x": Sensitivity.DROP}))
+    )
+    live = bench.models.get("flights")
+    assert live is not None
+    assert live.loaded[4].keeping.of("x", "FP32") is Sensitivity.DROP
+    assert bench.loader.loads == [4]

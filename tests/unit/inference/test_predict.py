@@ -1,0 +1,219 @@
+"""Answering: who answers, what is recorded, and that shadows never hurt an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from gyrostat_common import oip
+from gyrostat_inference.domain.calls import FUTURE_US
+from gyrostat_inference.domain.entries import Group, Rows
+from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull, WrongTensor
+from gyrostat_inference.domain.live import LiveModel, LiveModels
+from gyrostat_inference.domain.plan import Plan, Sensitivity, ServingSpec
+from gyrostat_inference.usecases.predict import Logging, Predict
+from support.live_models import a_call, a_plan, a_shadow, a_tensor, live
+
+
+@dataclass
+class FakeLog:
+    """A spool in memory."""
+
+    full: bool = False
+    taken: list[tuple[Group, Rows]] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+    flushed: int = 0
+    waited: int = 0
+
+    def number(self, group: Group) -> int:
+        return 1
+
+    def append(self, group: Group, rows: Rows) -> None:
+        self.taken.append((group, rows))
+
+    def count(self, rows: int, reason: str) -> None:
+        self.counted[reason] = self.counted.get(reason, 0) + rows
+
+    async def flush(self) -> None:
+        self.flushed += 1
+
+    async def until_room(self) -> None:
+        self.waited += 1
+
+
+class NoMeters:
+    def answered(self, model: str, version: int, variant: str, code: str, seconds: float) -> None:
+        pass
+
+    def shadow_dropped(self, model: str, reason: str) -> None:
+        pass
+
+
+class Bench:
+    """A Predict over one live model, with both logs in memory."""
+
+    def __init__(self, plan: Plan, without: tuple[int, ...] = (), logging: Logging | None = None) -> None:
+        self.models, self.answers, self.shadows = LiveModels(), FakeLog(), FakeLog()
+        self.live: LiveModel = live(plan, without)
+        self.models.swap(self.live)
+        self.predict = Predict(
+            self.models, self.answers, self.shadows, NoMeters(), oip.to_raw, logging or Logging()
+        )
+
+    def break_version(self, number: int) -> None:
+        self.live.loaded[number].scorer.broken = True  # type: ignore[attr-defined]
+
+    async def score_shadows(self) -> None:
+        task = asyncio.create_task(self.predict.run_shadows())
+        await self.predict.drain_shadows()
+        task.cancel()
+
+
+async def test_the_champion_answers_and_the_record_says_so():
+    bench = Bench(a_plan())
+    answer = await bench.predict.answer(a_call(rows=3, request_id="r", entity="UA", traceparent="00-1-2-01"))
+    assert (answer.version, answer.variant, answer.revision) == (4, "champion", 7)
+    assert answer.outputs[0].values.tolist() == [[4.0]] * 3
+    ((group, rows),) = bench.answers.taken
+    assert (group.version, group.role, group.variant, group.plan_revision) == (4, 1, "champion", 7)
+    assert (rows.rows, rows.request_id, rows.entities, rows.traceparent) == (3, b"r", b"UA", b"00-1-2-01")
+    assert rows.columns == [a_tensor(3).raw, np.full(3, 4, np.float32).tobytes()]
+    assert [column.shape for column in (*group.inputs, *group.outputs)] == [(1,), (1,)]
+
+
+async def test_the_fallback_answers_when_the_champion_raises_and_says_so():
+    bench = Bench(a_plan(fallback=3))
+    bench.break_version(4)
+    answer = await bench.predict.answer(a_call())
+    assert (answer.version, answer.variant) == (3, "fallback")
+    assert bench.answers.taken[0][0].variant == "fallback"
+    assert bench.live.loaded[4].counters.fail.count == 1
+
+
+async def test_the_fallback_answers_when_the_champion_is_not_loaded():
+    assert (await Bench(a_plan(fallback=3), without=(4,)).predict.answer(a_call())).variant == "fallback"
+
+
+async def test_a_canary_that_raises_gives_way_to_the_champion():
+    bench = Bench(a_plan(canary=5, canary_weight=10_000))
+    bench.break_version(5)
+    assert (await bench.predict.answer(a_call())).variant == "champion"
+
+
+async def test_when_nobody_can_answer_nothing_is_recorded():
+    bench = Bench(a_plan())
+    bench.break_version(4)
+    with pytest.raises(ScoringFailed):
+        await bench.predict.answer(a_call())
+    assert not bench.answers.taken
+
+
+async def test_a_wrong_tensor_is_not_a_reason_for_the_fallback():
+    with pytest.raises(WrongTensor, match="flights:4: input 'x'"):
+        await Bench(a_plan(fallback=3)).predict.answer(a_call(tensors={}))
+
+
+async def test_an_unknown_model_is_refused_with_what_is_served():
+    with pytest.raises(ModelUnknown, match="no model is named 'trains'; served: flights"):
+        await Bench(a_plan()).predict.answer(a_call(model="trains"))
+
+
+async def test_champion_and_canary_both_score_and_share_the_prediction_id():
+    bench = Bench(a_plan(canary=5, canary_weight=0, shadows=(a_shadow(6),)))
+    await bench.predict.answer(a_call())
+    assert not bench.shadows.taken, "shadows run after the reply"
+    await bench.score_shadows()
+    assert [(g.version, g.role, g.variant) for g, _ in bench.shadows.taken] == [(5, 2, "shadow"), (6, 2, "shadow")]
+    assert {rows.prediction_id for _, rows in bench.shadows.taken} == {bench.answers.taken[0][1].prediction_id}
+
+
+async def test_a_shadow_that_raises_is_counted_and_hurts_nobody():
+    bench = Bench(a_plan(shadows=(a_shadow(6),)))
+    bench.break_version(6)
+    assert (await bench.predict.answer(a_call(rows=5))).variant == "champion"
+    await bench.score_shadows()
+    assert bench.shadows.counted == {"shadow_failed": 5}
+
+
+async def test_shadows_beyond_the_queue_are_dropped_and_counted():
+    bench = Bench(a_plan(shadows=(a_shadow(6),)))
+    for _ in range(1030):
+        await bench.predict.answer(a_call(rows=2))
+    assert bench.shadows.counted == {"shadow_queue_full": 12}
+
+
+async def test_a_pinned_call_is_counted_and_has_no_shadow():
+    bench = Bench(a_plan(canary=5, canary_weight=10_000))
+    assert (await bench.predict.answer(a_call(version="champion"))).variant == "pinned"
+    await bench.score_shadows()
+    assert not bench.shadows.taken
+    assert bench.live.loaded[4].counters.pinned == 1
+
+
+async def test_sampling_counts_what_it_leaves_out_and_treats_both_roles_alike():
+    bench = Bench(a_plan(spec=ServingSpec(log_sample_rate=0.5), shadows=(a_shadow(6),)))
+    for n in range(200):
+        await bench.predict.answer(a_call(prediction_id=uuid.UUID(int=n).bytes))
+    await bench.score_shadows()
+    assert bench.answers.counted[""] + sum(rows.rows for _, rows in bench.answers.taken) == 400
+    assert 100 < bench.answers.counted[""] < 300
+    assert [r.prediction_id for _, r in bench.answers.taken] == [r.prediction_id for _, r in bench.shadows.taken]
+
+
+async def test_a_dropped_input_is_no_column_and_a_hashed_one_is_a_digest():
+    for kept, columns in ((Sensitivity.DROP, 1), (Sensitivity.HASH, 2)):
+        bench = Bench(a_plan(spec=ServingSpec(sensitivity={"x": kept})))
+        await bench.predict.answer(a_call())
+        ((group, rows),) = bench.answers.taken
+        assert len(rows.columns) == columns == len(group.inputs) + 1
+        assert a_tensor(2).raw not in rows.columns
+
+
+@pytest.mark.parametrize(
+    ("given", "logged", "future"),
+    [(None, 1000, False), (500, 500, False), (1000 + FUTURE_US, 1000 + FUTURE_US, False), (1001 + FUTURE_US, 1000, True)],
+)
+async def test_an_event_time_too_far_ahead_is_replaced_by_arrival(given: int | None, logged: int, future: bool):
+    bench = Bench(a_plan())
+    await bench.predict.answer(a_call(event_time_us=given, arrival_us=1000))
+    rows = bench.answers.taken[0][1]
+    assert (rows.event_time_us, rows.future) == (logged, future)
+
+
+async def test_a_full_spool_drops_refuses_or_blocks():
+    bench = Bench(a_plan())
+    bench.answers.full = True
+    assert await bench.predict.answer(a_call())
+    bench = Bench(a_plan(), logging=Logging(on_full="reject"))
+    bench.answers.full = True
+    with pytest.raises(SpoolFull, match="the spool is full"):
+        await bench.predict.answer(a_call())
+    bench = Bench(a_plan(), logging=Logging(on_full="block"))
+    bench.answers.full = True
+    assert await bench.predict.answer(a_call())
+    assert bench.answers.waited == 1
+
+
+async def test_strict_waits_for_the_disk():
+    bench = Bench(a_plan(), logging=Logging(strict=True))
+    await bench.predict.answer(a_call())
+    assert bench.answers.flushed == 1
+
+
+async def test_counters_are_true():
+    bench = Bench(a_plan(shadows=(a_shadow(6),)))
+    for rows in (1, 2, 2):
+        await bench.predict.answer(a_call(rows=rows))
+    await bench.score_shadows()
+    champion, shadow = (bench.live.loaded[n].counters for n in (4, 6))
+    assert (champion.success.count, champion.inferences, champion.executions) == (3, 5, 3)
+    assert {rows: spent.count for rows, spent in champion.batches.items()} == {1: 1, 2: 2}
+    assert (shadow.success.count, shadow.inferences, shadow.executions) == (0, 5, 3)
+
+
+async def test_many_rows_leave_the_event_loop_and_come_back_the_same():
+    answer = await Bench(a_plan()).predict.answer(a_call(rows=1000))
+    assert answer.outputs[0].values.shape == (1000, 1)

@@ -1,0 +1,62 @@
+"""What is kept of an input: nothing, a keyed digest, the middle of its bin, or all of it."""
+
+import numpy as np
+from gyrostat_common import oip
+from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
+from gyrostat_inference.domain.sensitivity import Bins, Keeping, levels
+
+AGE, NAME = TensorSpec("age", "FP32", (-1, 1)), TensorSpec("name", "BYTES", (-1, 1))
+EDGES = np.array([10.0, 20.0])
+BINS = Bins(lambda x: np.searchsorted(EDGES, x), levels(EDGES, 0.0, 40.0))
+CANARY = b"canary-4711"
+
+
+def keeping(kept: Sensitivity, key: bytes = b"k", bins: bool = True) -> Keeping:
+    return Keeping({"age": kept, "name": kept}, {"age": BINS} if bins else {}, key)
+
+
+def hashed(key: bytes, *texts: bytes) -> list[bytes]:
+    raw = oip.pack_bytes(texts)
+    return oip.unpack_bytes(keeping(Sensitivity.HASH, key).values(NAME, (1,), np.array([]), raw, len(texts)))
+
+
+def test_a_hashed_input_keeps_equality_and_nothing_else():
+    one, two, three = hashed(b"k", CANARY, b"other", CANARY)
+    assert one == three != two
+    assert len(one) == 16
+    assert CANARY not in one
+
+
+def test_another_key_gives_other_digests():
+    assert hashed(b"k", CANARY) != hashed(b"q", CANARY)
+
+
+def test_a_hashed_number_becomes_text():
+    column = keeping(Sensitivity.HASH).column(AGE, (1,))
+    assert column is not None
+    assert (column.datatype, column.shape) == ("BYTES", ())
+
+
+def test_a_bucketed_number_becomes_the_middle_of_its_bin():
+    values = np.array([[1.0], [15.0], [39.0]], np.float32)
+    kept = keeping(Sensitivity.BUCKET).values(AGE, (1,), values, values.tobytes(), 3)
+    assert np.frombuffer(kept, "<f4").tolist() == [5.0, 15.0, 30.0]
+
+
+def test_below_above_and_missing_have_values_of_their_own():
+    low, high, missing = levels(EDGES, 0.0, 40.0)[-3:]
+    assert (low, high) == (0.0, 40.0)
+    assert np.isnan(missing)
+
+
+def test_a_bucket_without_bins_or_of_text_is_dropped():
+    assert keeping(Sensitivity.BUCKET, bins=False).column(AGE, (1,)) is None
+    assert keeping(Sensitivity.BUCKET).column(NAME, (1,)) is None
+    assert keeping(Sensitivity.DROP).column(AGE, (1,)) is None
+
+
+def test_an_entity_is_kept_as_its_input_is():
+    assert keeping(Sensitivity.DROP).entity("name", CANARY) == b""
+    assert keeping(Sensitivity.PLAIN).entity("name", CANARY) == CANARY
+    digest = keeping(Sensitivity.HASH).entity("name", CANARY)
+    assert digest == hashed(b"k", CANARY)[0]
