@@ -344,6 +344,15 @@ async def test_lists_go_by_pages(registry: Registry) -> None:
     await refused(registry.stub.ListAudit(pb.ListAuditRequest(page_size=5_000)), grpc.StatusCode.INVALID_ARGUMENT)
 
 
+async def test_a_spec_that_no_plan_can_carry_is_refused(registry: Registry) -> None:
+    await registry.model()
+    await registry.version()
+    labels = {f"label{n}": "x" * 2_000 for n in range(600)}
+    huge = pb.UpdateModelSpecRequest(model="flights", spec=a_spec(labels=labels))
+    await refused(registry.stub.UpdateModelSpec(huge), grpc.StatusCode.INVALID_ARGUMENT, "at most 1000000")
+    assert (await registry.stub.GetModel(pb.GetModelRequest(name="flights"))).model.spec.revision == 1
+
+
 async def test_passing_gates_without_a_champion_go_live_at_once(registry: Registry) -> None:
     await registry.model()
     made = await registry.version(gates=passing_gates()[:1])

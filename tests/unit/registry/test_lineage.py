@@ -31,7 +31,7 @@ WHOLE = Facts(
     ),
     rollouts=(Rollout("r-1", "production", "flights", 5, State.GUARD, "registry", NOON, 4, steps=(STEP,)),),
     judgements=(
-        Judgement("j-event", "r-1", "production", "flights", 5, 4, 6, Verdict.ADVANCE, NOON, NOON, 9, outcome="advance: x"),
+        Judgement("j-event", "r-1", "production", "flights", 5, 4, 6, Verdict.ADVANCE, NOON, NOON, outcome="advance"),
     ),
     promotions=(
         Promotion(

@@ -27,6 +27,10 @@ class BadRun(InvalidInput):
     """A run with a status or a number of values that is not allowed."""
 
 
+class PlanTooLarge(InvalidInput):
+    """A plan that would not fit into one record of the log."""
+
+
 class ReasonMissing(InvalidInput):
     """A change that needs a reason came without one."""
 

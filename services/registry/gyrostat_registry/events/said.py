@@ -10,6 +10,7 @@ from gyrostat_common.clock import Clock
 from gyrostat_common.database import Database
 from gyrostat_common.times import to_proto
 from gyrostat_registry.domain.audit import Caller
+from gyrostat_registry.domain.errors import PlanTooLarge
 from gyrostat_registry.domain.evidence import Promotion
 from gyrostat_registry.domain.plan import Plan
 from gyrostat_registry.events.gauges import Gauges
@@ -20,6 +21,8 @@ _CHANGE = {
     "rolled_back": pb.CHANGE_ROLLED_BACK,
     "retired": pb.CHANGE_RETIRED,
 }
+# Below the topic's max.message.bytes, headers included: a plan that Kafka refuses would hold up every later one.
+LARGEST_PLAN = 1_000_000
 log = telemetry.get_logger("registry")
 
 
@@ -39,7 +42,13 @@ class Announcer:
     async def plan(self, plan: Plan, caller: Caller) -> None:
         """The plan at its revision, as state."""
         champion = plan.champion.number if plan.champion else 0
-        await self._send(self._encode(plan), f"{plan.environment}/{plan.model}", f"{plan.model}:{champion}", caller)
+        encoded = self._encode(plan)
+        if encoded.ByteSize() > LARGEST_PLAN:
+            size = encoded.ByteSize()
+            raise PlanTooLarge(
+                f"the plan of {plan.model} would have {size} bytes; at most {LARGEST_PLAN}: cut the spec"
+            )
+        await self._send(encoded, f"{plan.environment}/{plan.model}", f"{plan.model}:{champion}", caller)
         self._database.after_commit(lambda: self._in_force(plan))
 
     def _in_force(self, plan: Plan) -> None:

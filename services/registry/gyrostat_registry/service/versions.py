@@ -26,7 +26,9 @@ class VersionCalls(Calls):
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidInput("the first message of an upload is its header")
         said = first.header
-        stored = await self._cases.versions.upload(said.name, said.sha256, said.size_bytes, _chunks(parts))
+        stored = await self._cases.versions.upload(
+            caller(first), said.name, said.sha256, said.size_bytes, _chunks(parts)
+        )
         return pb.UploadArtifactResponse(artifact=filled(model_pb2.Artifact(), stored))
 
     async def DownloadArtifact(

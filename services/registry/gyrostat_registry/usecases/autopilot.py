@@ -60,7 +60,7 @@ class Autopilot:
                     held = replace(rollout, held=off)
                     await tx.save_rollout(held)
                     action = "rollout.hold" if off else "rollout.release"
-                    await self._moves.note(tx, action, held, caller, f"autopilot is {place.mode}", {})
+                    await self._moves.note(tx, action, held, caller, f"autopilot is {place.mode}", {}, caller.actor)
             if not off and (waiting := await tx.queued_rollout(environment, model)) and waiting.state is State.WAITING:
                 await self._moves.start_next(tx, place, caller)
 

@@ -169,11 +169,12 @@ class Moves:
         await self._announcer.promoted(promotion)
 
     async def note(
-        self, tx: Records, action: str, rollout: Rollout, caller: Caller, reason: str, detail: dict[str, object]
-    ) -> None:
-        """An audit line about a roll-out."""
+        self, tx: Records, action: str, rollout: Rollout, caller: Caller, reason: str, detail: dict[str, object],
+        actor: str = "",
+    ) -> None:  # fmt: skip
+        """An audit line about a roll-out. Without an `actor` it is the one of its last step."""
         facts = {"rollout": rollout.id, "environment": rollout.environment, "state": str(rollout.state), **detail}
-        actor = rollout.steps[-1].actor if rollout.steps else rollout.actor
+        actor = actor or (rollout.steps[-1].actor if rollout.steps else rollout.actor)
         by = replace(caller, actor=actor, correlation_id=rollout.correlation_id)
         subject = f"{rollout.model}:{rollout.version}"
         await self._ledger.note(tx, by, action, subject, model=rollout.model, reason=reason, detail=facts)

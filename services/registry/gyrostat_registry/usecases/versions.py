@@ -72,15 +72,21 @@ class Versions:
         self._ledger = ledger
         self._clock = clock
 
-    async def upload(self, name: str, sha256: str, size_bytes: int, chunks: AsyncIterator[bytes]) -> Artifact:
+    async def upload(
+        self, caller: Caller, name: str, sha256: str, size_bytes: int, chunks: AsyncIterator[bytes]
+    ) -> Artifact:
         """Takes in a file by its content. BadArtifact on a wrong digest or size, or when it is too large."""
         if sha256:
             checked_digest(sha256)
         artifact = replace(await self._blobs.take(chunks, sha256, size_bytes), name=name[:256])
         async with self._store.transaction() as tx:
-            await tx.add_artifact(artifact)
             kept = await tx.artifact(artifact.sha256)
-        return kept[0] if kept else artifact
+            if kept is not None:
+                return kept[0]
+            await tx.add_artifact(artifact)
+            detail = {"name": artifact.name, "size_bytes": artifact.size_bytes}
+            await self._ledger.note(tx, caller, "UploadArtifact", artifact.sha256, detail=detail)
+        return artifact
 
     async def download(self, sha256: str) -> AsyncIterator[bytes]:
         """The bytes of an artifact. ArtifactNotFound."""
