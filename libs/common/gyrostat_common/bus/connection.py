@@ -51,4 +51,6 @@ def unprefixed(kafka: KafkaSettings, name: str) -> str:
 def short(error: BaseException) -> str:
     """An error of the client in one line."""
     text = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {text}" if isinstance(error, KafkaError | OSError) and text else repr(error)
+    if not text or not isinstance(error, KafkaError | OSError):
+        return repr(error)
+    return text if type(error).__name__ in text else f"{type(error).__name__}: {text}"

@@ -105,7 +105,8 @@ class KafkaProducer:
                     self._client, self.problem = client, None
                     log.info("producer_connected", brokers=self._kafka.bootstrap_servers)
                 except (KafkaError, OSError) as error:
-                    self.problem = f"Kafka at {self._kafka.bootstrap_servers} does not answer: {short(error)}"
+                    login = ", or refuses the login" if self._kafka.security_protocol.startswith("SASL") else ""
+                    self.problem = f"Kafka at {self._kafka.bootstrap_servers} does not answer{login}: {short(error)}"
                     log.warning("kafka_unreachable", brokers=self._kafka.bootstrap_servers, error=short(error))
                     await _stopped(client)
                 except BaseException:
