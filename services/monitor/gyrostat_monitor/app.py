@@ -1,0 +1,197 @@
+"""What is connected to what in the monitor, and in which order. The only module that knows all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from gyrostat.events.v1.events_pb2 import ServingPlan
+from gyrostat.monitor.v1.monitor_pb2_grpc import add_MonitorServiceServicer_to_server
+from gyrostat_common import bus, database, outbox, rpc, telemetry
+from gyrostat_common.artifacts import ArtifactStore
+from gyrostat_common.clock import Clock, SystemClock
+from gyrostat_common.database import Database
+from gyrostat_common.errors import GyrostatError
+from gyrostat_common.ids import Ids, RandomIds
+from gyrostat_common.times import to_us
+from gyrostat_monitor.events.gauges import Gauges
+from gyrostat_monitor.events.heard import Archives, Hears
+from gyrostat_monitor.events.said import Announcer
+from gyrostat_monitor.events.words import EventWords
+from gyrostat_monitor.service import MonitorServicer
+from gyrostat_monitor.settings import Settings
+from gyrostat_monitor.store import bodies
+from gyrostat_monitor.store.archive import Archive
+from gyrostat_monitor.store.counts import Counts
+from gyrostat_monitor.store.history import History
+from gyrostat_monitor.store.joins import Joins
+from gyrostat_monitor.store.profile_files import ProfileFiles
+from gyrostat_monitor.store.records import Records
+from gyrostat_monitor.usecases.advance import Advance
+from gyrostat_monitor.usecases.archiving import Archiving
+from gyrostat_monitor.usecases.join import Join
+from gyrostat_monitor.usecases.judging import Judging
+from gyrostat_monitor.usecases.jumps import Jumps
+from gyrostat_monitor.usecases.known import Known
+from gyrostat_monitor.usecases.observe import Observe
+from gyrostat_monitor.usecases.outcomes import RecordOutcomes, TakeInOutcomes
+from gyrostat_monitor.usecases.plans import ApplyPlan
+from gyrostat_monitor.usecases.queries import Queries
+from gyrostat_monitor.usecases.reports import Reports
+from gyrostat_monitor.usecases.watch import Limits, Watch
+
+SERVICE = "gyrostat.monitor.v1.MonitorService"
+GROUP, ARCHIVE_GROUP = "monitor", "monitor.archive"
+log = telemetry.get_logger("monitor")
+
+
+@dataclass(frozen=True)
+class Core:
+    """The wired use cases."""
+
+    records: Records
+    counts: Counts
+    joins: Joins
+    history: History
+    announcer: Announcer
+    archive: Archive
+    known: Known
+    observe: Observe
+    take_in: TakeInOutcomes
+    record: RecordOutcomes
+    plans: ApplyPlan
+    archiving: Archiving
+    queries: Queries
+
+
+@dataclass(frozen=True)
+class App:
+    """A running monitor."""
+
+    port: int
+    metrics_port: int
+    core: Core
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[None]:
+    """The monitor as a process runs it: on Kafka, by the system's clock."""
+    with telemetry.open_telemetry("monitor", settings):
+        async with bus.open(settings.kafka) as events, opened(settings, events):
+            yield
+
+
+def core_of(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
+    """Wires the use cases."""
+    records, counts, joins, history = Records(db, clock), Counts(db), Joins(db), History(db)
+    known = Known(records, ProfileFiles(ArtifactStore(settings.artifacts_uri)), clock, settings.environment)
+    announcer = Announcer(db, clock, lambda model: known.policy(model).owner)
+    archive = Archive(settings.archive_uri)
+    join = Join(records, joins, counts, known)
+    judging = Judging(records, counts, joins, history, announcer, known, clock)
+    reports = Reports(counts, known, Jumps(counts, known, bodies.jumps, bodies.jumps_text))
+    advance = Advance(records, joins, history, reports, join, judging, announcer, known, clock)
+    return Core(
+        records, counts, joins, history, announcer, archive, known,
+        Observe(records, counts, joins, known, join, advance, clock),
+        TakeInOutcomes(records, joins, known, join, advance, clock),
+        RecordOutcomes(records, announcer, known, clock, ids),
+        ApplyPlan(records, counts, joins, history, announcer, judging, known, clock),
+        Archiving(archive, records, joins), Queries(records, counts, joins, history, archive, known),
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, events: bus.Bus, clock: Clock | None = None, ids: Ids | None = None
+) -> AsyncIterator[App]:
+    """The monitor on any bus, clock and ids."""
+    clock, ids = clock or SystemClock(), ids or RandomIds()
+    schema = settings.database_schema or None
+    async with (
+        database.open(settings.database_url, migrations="gyrostat_monitor.migrations", schema=schema) as db,
+        events.producer() as producer,
+        outbox.relay(db, producer, name="monitor", clock=clock),
+    ):
+        core = core_of(settings, db, clock, ids)
+        await core.known.load()
+        async with core.records.transaction():
+            await core.records.touch_streams(to_us(clock.now()))
+        async with _running(settings, events, db, core, clock) as app:
+            yield app
+
+
+@asynccontextmanager
+async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core, clock: Clock) -> AsyncIterator[App]:
+    hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s)
+    archives = Archives(core.archiving, settings.archive_interval_s)
+    lag = Lag(events, (GROUP, ARCHIVE_GROUP))
+    problems: dict[str, str] = {}
+    watch = Watch(
+        core.records, core.history, core.announcer, core.known, clock, lag.fresh, lambda: problems,
+        Limits(settings.no_predictions_s, settings.stuck_s),
+    )  # fmt: skip
+    async with AsyncExitStack() as stack:
+        plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
+        archive = await stack.enter_async_context(events.consume(ARCHIVE_GROUP, archives.routes()))
+        # Rows wait for the plan that names their version, so the loop may start before the plans have been read.
+        loop = await stack.enter_async_context(events.consume(GROUP, hears.routes()))
+        consumers = {GROUP: loop, ARCHIVE_GROUP: archive, "serving.plan": plans}
+
+        def not_ready() -> str | None:
+            problems.update({name: c.problem for name, c in consumers.items() if c.problem})
+            return next((f"{name}: {problem}" for name, problem in problems.items()), None)
+
+        metrics = await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, not_ready))
+        watching = asyncio.create_task(_watch(watch, settings.watch_interval_s, not_ready))
+        stack.push_async_callback(_cancelled, watching)
+        servicer = MonitorServicer(db, core.record, core.queries, EventWords(), lag.recent, settings.archive_uri)
+        service = rpc.Service(servicer, add_MonitorServiceServicer_to_server, SERVICE)
+        server = await stack.enter_async_context(rpc.serve(settings.grpc_address, [service]))
+        yield App(server.port, metrics, core)
+
+
+class Lag:
+    """Records not yet taken in, asked of the log at most every look."""
+
+    def __init__(self, events: bus.Bus, groups: tuple[str, ...]) -> None:
+        self._events, self._groups = events, groups
+        self._last: dict[str, int] = {}
+
+    async def fresh(self) -> Mapping[str, int]:
+        """Asks now; what was known before when the log does not answer."""
+        found: dict[str, int] = {}
+        try:
+            async with asyncio.timeout(5):
+                for group in self._groups:
+                    for topic, records in (await self._events.lag(group)).items():
+                        found[topic] = max(found.get(topic, 0), records)
+        except (GyrostatError, TimeoutError):
+            return self._last
+        self._last = found
+        return found
+
+    async def recent(self) -> Mapping[str, int]:
+        """As of the last look."""
+        return self._last
+
+
+async def _watch(watch: Watch, interval_s: float, look_at_consumers: Callable[[], object]) -> None:
+    gauges = Gauges()
+    while True:
+        try:
+            look_at_consumers()
+            gauges.show(*await watch.look())
+        except GyrostatError as error:
+            log.warning("watch_failed", detail=str(error)[:300])
+        await asyncio.sleep(interval_s)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+__all__ = ["App", "Awaitable", "Core", "core_of", "open_app", "opened"]

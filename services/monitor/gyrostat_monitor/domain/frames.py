@@ -1,0 +1,108 @@
+"""A frame: rows of one version in one role, as columns. Row identity is (16 bytes of prediction id, row number)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from gyrostat_monitor.domain.columns import ColumnValues
+from gyrostat_monitor.domain.errors import FrameInvalid, OutcomeInvalid
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+ANSWER, SHADOW = "answer", "shadow"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One prediction.logged record, decoded."""
+
+    stream: str
+    frame_no: int
+    environment: str
+    model: str
+    version: int
+    role: str
+    variant: str
+    plan_revision: int
+    rollout_id: str
+    ids: tuple[bytes, ...]
+    row_numbers: Ints
+    event_us: Ints
+    arrival_us: Ints
+    latency_us: Ints
+    future: npt.NDArray[np.bool_]
+    inputs: tuple[ColumnValues, ...]
+    outputs: tuple[ColumnValues, ...]
+    request_ids: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
+    traces: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.ids)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it belongs to live traffic: a caller that pinned a version is counted and stays out of statistics."""
+        return not (self.role == ANSWER and self.variant == "pinned")
+
+    @property
+    def answers(self) -> bool:
+        """Whether it drives drift and quality."""
+        return self.role == ANSWER and self.counts
+
+
+def scores_of(frame: Frame, task: str, score_output: str) -> Floats:
+    """(rows,) for binary and regression, (rows, classes) for multiclass; NaN where there is no score."""
+    column = _score_column(frame, score_output)
+    if column is None:
+        return np.full(frame.rows, np.nan)
+    matrix = column.matrix()
+    if task == "multiclass":
+        return matrix
+    return np.asarray(matrix[:, -1 if task == "binary" else 0], np.float64)
+
+
+def _score_column(frame: Frame, score_output: str) -> ColumnValues | None:
+    for column in frame.outputs:
+        if column.name == score_output or (not score_output and column.datatype in ("FP16", "FP32", "FP64", "BF16")):
+            return column
+    return None
+
+
+def bits(flags: bytes, rows: int) -> npt.NDArray[np.bool_]:
+    """One flag a row, least significant bit first; nothing: all false."""
+    if not flags:
+        return np.zeros(rows, bool)
+    if len(flags) * 8 < rows:
+        raise FrameInvalid(f"{len(flags)} bytes of flags for {rows} rows")
+    return np.unpackbits(np.frombuffer(flags, np.uint8), bitorder="little")[:rows].astype(bool)
+
+
+def fixed_width(data: bytes, dtype: str, rows: int, what: str) -> npt.NDArray[Any]:
+    """The numbers of a plain column. Raises FrameInvalid when their count is not the row count."""
+    if len(data) != rows * np.dtype(dtype).itemsize:
+        raise FrameInvalid(f"{what}: {len(data)} bytes for {rows} rows")
+    return np.frombuffer(data, dtype)
+
+
+def row_id(prediction_id: bytes, row: int) -> str:
+    """`<uuid>/<row>`, the way a row is named everywhere."""
+    h = prediction_id.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}/{row}"
+
+
+def parse_row_id(text: str) -> tuple[bytes, int]:
+    """(16 bytes, row) of `<uuid>` or `<uuid>/<row>`. Raises OutcomeInvalid."""
+    name, _, row = text.partition("/")
+    try:
+        return UUID(name).bytes, int(row or 0)
+    except ValueError as error:
+        raise OutcomeInvalid(f"{text!r} is not a prediction id such as <uuid>/<row>") from error

@@ -1,0 +1,1 @@
+"""What the monitor hears and says, on the log."""

@@ -1,0 +1,35 @@
+"""Gauges for dashboards: drift state by version and kind, label coverage and lag, consumer lag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gyrostat_common import telemetry
+from gyrostat_monitor.usecases.watch import Figures
+
+
+class Gauges:
+    """Shows what the watch found."""
+
+    def __init__(self) -> None:
+        self._drift = telemetry.gauge(
+            "gyrostat_drift_state", "1 while an episode is open", ("model", "version", "kind")
+        )
+        self._coverage = telemetry.gauge(
+            "gyrostat_label_coverage_ratio", "Share of answers with an outcome", ("model",)
+        )
+        self._lag = telemetry.gauge("gyrostat_label_lag_seconds", "Median event time to the outcome", ("model",))
+        self._behind = telemetry.gauge("gyrostat_consumer_lag_seconds", "Wall time without movement", ("topic",))
+        self._shown: set[tuple[str, str, str]] = set()
+
+    def show(self, behind: Mapping[str, float], figures: Sequence[Figures]) -> None:
+        """Sets every gauge; a closed episode goes to 0."""
+        for topic, seconds in behind.items():
+            self._behind.labels(topic).set(seconds)
+        for f in figures:
+            self._coverage.labels(f.model).set(f.coverage)
+            self._lag.labels(f.model).set(f.lag_s)
+            opened = {(f.model, str(version), kind) for version, kind in f.open_kinds}
+            for labels in opened | {s for s in self._shown if s[0] == f.model}:
+                self._drift.labels(*labels).set(1 if labels in opened else 0)
+            self._shown |= opened

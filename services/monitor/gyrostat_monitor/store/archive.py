@@ -1,0 +1,196 @@
+"""The archive: predictions and outcomes of every model in Delta tables, each row exactly once.
+
+The number of the last frame of a stream (or the last offset of a partition) is recorded in the same commit as the
+rows, as an
+app transaction; what is at or below it is skipped. So a resend at a new offset and a restart change nothing: the
+table itself knows. Anyone may read the tables; only the monitor writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlparse
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from gyrostat_common import telemetry
+from gyrostat_common.errors import Unavailable
+from gyrostat_monitor.domain.frames import Frame
+from gyrostat_monitor.domain.outcomes import Outcome
+from gyrostat_monitor.store.arrow import outcome_table, prediction_table
+
+PREDICTIONS, OUTCOMES = "predictions", "outcomes"
+TRIES = 5
+CONFIGURATION = {"delta.checkpointInterval": "50", "delta.logRetentionDuration": "interval 7 days"}
+log = telemetry.get_logger("monitor.archive")
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What one append did."""
+
+    rows: int
+    skipped: int
+    """Frames or outcomes that were there already."""
+    version: int
+    """Delta version after it."""
+
+
+class Archive:
+    """One writer per archive. Blocking work runs in threads, one table at a time each."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._tables: dict[str, DeltaTable] = {}
+        self._last: dict[str, dict[str, int]] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def table_uri(self, kind: str, model: str) -> str:
+        """Where a model's table lies."""
+        uri = f"{self.uri}/{kind}/{quote(model, safe='')}"
+        return urlparse(uri).path if uri.startswith("file://") else uri
+
+    async def add_frames(self, model: str, frames: Sequence[Frame]) -> Appended:
+        """Appends frames of one model, those not yet there, in one commit."""
+        units = [(f.stream, f.frame_no, f) for f in sorted(frames, key=lambda f: (f.stream, f.frame_no))]
+        return await self._append(PREDICTIONS, model, units, prediction_table)
+
+    async def add_outcomes(self, model: str, outcomes: Sequence[Outcome]) -> Appended:
+        """Appends outcome events of one model, those not yet there, in one commit."""
+        ordered = sorted(outcomes, key=lambda o: (o.topic_partition, o.offset))
+        # Offsets begin at 0, a version of an app transaction at 1.
+        return await self._append(
+            OUTCOMES, model, [(o.topic_partition, o.offset + 1, o) for o in ordered], outcome_table
+        )
+
+    async def add_resolved(self, model: str, outcomes: Sequence[tuple[int, Outcome]]) -> Appended:
+        """Appends outcomes that were named otherwise, now with the id of their prediction."""
+        return await self._append(OUTCOMES, model, [("resolved", number, o) for number, o in outcomes], outcome_table)
+
+    async def last(self, kind: str, model: str, app_id: str) -> int:
+        """Number of the last unit of that app id in the table; 0 before the first."""
+        async with self._lock(self.table_uri(kind, model)):
+            return await asyncio.to_thread(self._last_number, self.table_uri(kind, model), app_id)
+
+    def _lock(self, uri: str) -> asyncio.Lock:
+        return self._locks.setdefault(uri, asyncio.Lock())
+
+    async def _append(self, kind: str, model: str, units: Sequence[tuple[str, int, Any]], build: Any) -> Appended:
+        uri = self.table_uri(kind, model)
+        async with self._lock(uri):
+            try:
+                return await asyncio.to_thread(self._append_now, uri, units, build)
+            except (DeltaError, OSError) as error:
+                self._forget(uri)
+                raise Unavailable(f"the archive {uri} cannot be written: {error}") from error
+
+    def _append_now(self, uri: str, units: Sequence[tuple[str, int, Any]], build: Any) -> Appended:
+        for attempt in range(TRIES):
+            new, marks = self._new(uri, units)
+            skipped = len(units) - len(new)
+            if not new:
+                return Appended(0, skipped, self._version(uri))
+            table = build(new, self._schema(uri))
+            try:
+                version = self._commit(uri, table, marks)
+            except CommitFailedError:
+                if attempt == TRIES - 1:
+                    raise
+                # Another writer was faster: read again what is there and build the commit anew.
+                self._forget(uri)
+                continue
+            self._last.setdefault(uri, {}).update(marks)
+            return Appended(table.num_rows, skipped, version)
+        raise AssertionError
+
+    def _new(self, uri: str, units: Sequence[tuple[str, int, Any]]) -> tuple[list[Any], dict[str, int]]:
+        new: list[Any] = []
+        marks: dict[str, int] = {}
+        for app_id, number, unit in units:
+            if number > marks.get(app_id, self._last_number(uri, app_id)):
+                marks[app_id] = number
+                new.append(unit)
+        return new, marks
+
+    def _commit(self, uri: str, table: pa.Table, marks: Mapping[str, int]) -> int:
+        known = self._open(uri)
+        properties = CommitProperties(app_transactions=[Transaction(a, n) for a, n in sorted(marks.items())])
+        if known is not None:
+            write_deltalake(known, table, mode="append", schema_mode="merge", commit_properties=properties)
+        else:
+            write_deltalake(
+                uri, table, mode="append", partition_by=["event_date"], configuration=CONFIGURATION,
+                commit_properties=properties,
+            )  # fmt: skip
+        if known is None:
+            known = self._open(uri)
+            assert known is not None
+        return int(known.version())
+
+    def _open(self, uri: str) -> DeltaTable | None:
+        if uri not in self._tables:
+            if "://" not in uri:
+                Path(uri).mkdir(parents=True, exist_ok=True)
+            try:
+                self._tables[uri] = DeltaTable(uri)
+            except TableNotFoundError:
+                return None
+        return self._tables[uri]
+
+    def _forget(self, uri: str) -> None:
+        self._tables.pop(uri, None)
+        self._last.pop(uri, None)
+
+    def _last_number(self, uri: str, app_id: str) -> int:
+        known = self._last.setdefault(uri, {})
+        if app_id not in known:
+            table = self._open(uri)
+            number = table.transaction_version(app_id) if table is not None else None
+            known[app_id] = int(number or 0)
+        return known[app_id]
+
+    def _version(self, uri: str) -> int:
+        table = self._open(uri)
+        return -1 if table is None else int(table.version())
+
+    def _schema(self, uri: str) -> pa.Schema | None:
+        table = self._open(uri)
+        return None if table is None else pa.schema(table.schema().to_arrow())
+
+    # Reading
+
+    async def models(self, kind: str) -> list[str]:
+        """Models with a table of that kind, when the archive is a local folder."""
+        path = urlparse(self.uri).path if self.uri.startswith("file://") else self.uri
+        if "://" in path:
+            return []
+        folder = Path(path) / kind
+        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+    async def rows(
+        self, kind: str, model: str, prediction_id: str, event_us: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of a prediction, by the tables' statistics: few files are opened. `event_us` narrows it to one day."""
+        return await asyncio.to_thread(self._rows, self.table_uri(kind, model), prediction_id, event_us)
+
+    def _rows(self, uri: str, prediction_id: str, event_us: int | None) -> list[dict[str, Any]]:
+        try:
+            table = DeltaTable(uri)
+        except TableNotFoundError:
+            return []
+        where = ds.field("prediction_id") == prediction_id
+        if event_us is not None:
+            from gyrostat_common.times import from_us
+
+            day = from_us(event_us).date()
+            where = where & (ds.field("event_date") >= day) & (ds.field("event_date") <= day + timedelta(days=1))
+        found: list[dict[str, Any]] = table.to_pyarrow_dataset().to_table(filter=where).to_pylist()
+        return [{**row, "delta_version": int(table.version())} for row in found]

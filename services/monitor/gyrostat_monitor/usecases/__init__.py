@@ -1,0 +1,1 @@
+"""What the monitor can do: observe, archive, join, evaluate, judge, answer questions."""

@@ -1,0 +1,74 @@
+"""Judges the open roll-out of a model and tells the registry, on every change and at least once per sub-window."""
+
+from __future__ import annotations
+
+import json
+from uuid import uuid5
+
+from gyrostat_common.clock import Clock
+from gyrostat_common.times import to_us
+from gyrostat_monitor.domain.episodes import NAMESPACE
+from gyrostat_monitor.domain.judge import Evidence, Pairs, Traffic, judge
+from gyrostat_monitor.domain.plan import Plan, Rollout
+from gyrostat_monitor.usecases.known import Known
+from gyrostat_monitor.usecases.ports import Announcer, Counts, History, Joins, Records
+
+
+class Judging:
+    """Inside a transaction of its caller."""
+
+    def __init__(
+        self, records: Records, counts: Counts, joins: Joins, history: History, announcer: Announcer, known: Known,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._records, self._counts, self._joins, self._history = records, counts, joins, history
+        self._announcer, self._known, self._clock = announcer, known, clock
+
+    async def model(self, plan: Plan, watermark_us: int, cause: str) -> None:
+        """Nothing without a roll-out, and nothing when nothing is new."""
+        rollout = plan.rollout
+        if rollout is None:
+            return
+        evidence = await self._evidence(plan, rollout, watermark_us)
+        progress = await self._records.progress(plan.model)
+        sub_window = watermark_us // (plan.policy.contract_s * 1_000_000)
+        looked = json.dumps(
+            [
+                rollout.id,
+                plan.revision,
+                evidence.pairs.rows,
+                evidence.candidate.answers,
+                evidence.candidate.invalid,
+                sub_window,
+            ]
+        )
+        if progress.get("judge_looked") == looked:
+            return
+        judgement = judge(rollout, plan.rollout_policy, evidence)
+        said = json.dumps([rollout.id, plan.revision, judgement.verdict, sub_window])
+        await self._records.save_progress(plan.model, {"judge_looked": looked, "judge_said": said})
+        if progress.get("judge_said") == said:
+            return
+        event_id = str(uuid5(NAMESPACE, f"{rollout.id}/{said}"))
+        at = to_us(self._clock.now())
+        await self._history.add_judgement(
+            plan.model, plan.environment, rollout, plan.revision, watermark_us, at, event_id, judgement
+        )
+        await self._announcer.judgement(plan, rollout, judgement, watermark_us, event_id, cause)
+
+    async def _evidence(self, plan: Plan, rollout: Rollout, watermark_us: int) -> Evidence:
+        tick_us = plan.policy.tick_s * 1_000_000
+        pairs = await self._counts.pairs(plan.model, rollout.id)
+        whole, step = Pairs(), Pairs()
+        for tick, part in sorted(pairs.items()):
+            whole = whole.plus(part)
+            if tick + tick_us > rollout.step_started_us:
+                step = step.plus(part)
+        traffic = await self._counts.traffic(plan.model, rollout.id)
+        pairing = await self._known.pairing(plan)
+        answers = sum(t.answers for (_, version), t in traffic.items() if version == rollout.candidate)
+        return Evidence(
+            whole, step, traffic.get((plan.revision, rollout.candidate), Traffic()),
+            traffic.get((plan.revision, rollout.baseline), Traffic()), watermark_us,
+            pairing.scale if pairing else 1.0, answers,
+        )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Outcomes: accepted from callers into the outbox, and taken in from the topic, which is the join's only input."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gyrostat_common.clock import Clock
+from gyrostat_common.ids import Ids
+from gyrostat_common.times import to_us
+from gyrostat_monitor.domain.errors import OutcomeInvalid
+from gyrostat_monitor.domain.outcomes import Outcome, Ref, check
+from gyrostat_monitor.usecases.advance import Advance
+from gyrostat_monitor.usecases.join import Join
+from gyrostat_monitor.usecases.known import Known
+from gyrostat_monitor.usecases.ports import Announcer, Joins, Records
+
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Given:
+    """An outcome as a caller gives it."""
+
+    model: str
+    ref: Ref
+    value: float
+    observed_us: int | None
+    recorded_us: int | None
+    source: str
+    weight: float
+
+
+class RecordOutcomes:
+    """RecordOutcomes: durable when the reply comes."""
+
+    def __init__(self, records: Records, announcer: Announcer, known: Known, clock: Clock, ids: Ids) -> None:
+        self._records, self._announcer, self._known = records, announcer, known
+        self._clock, self._ids = clock, ids
+
+    async def __call__(self, given: Sequence[Given]) -> list[str]:
+        """Event ids in order. Raises OutcomeInvalid for the whole call: nothing of it is kept then."""
+        if not 1 <= len(given) <= MOST:
+            raise OutcomeInvalid(f"{len(given)} outcomes; a call carries 1 to {MOST}")
+        now = to_us(self._clock.now())
+        accepted = []
+        for i, g in enumerate(given):
+            plan = self._known.plan(g.model)
+            try:
+                check(g.model, g.value, g.observed_us, g.weight, plan.policy.task if plan else None, now)
+                _ = g.ref.text
+            except OutcomeInvalid as error:
+                raise OutcomeInvalid(f"outcome {i}: {error}") from None
+            assert g.observed_us is not None
+            recorded = g.recorded_us if g.recorded_us is not None else now
+            accepted.append(
+                Outcome(self._ids.new(), g.model, g.ref, g.value, g.observed_us, recorded, now, g.source, g.weight)
+            )
+        async with self._records.transaction():
+            await self._announcer.outcomes(accepted)
+        return [o.event_id for o in accepted]
+
+
+class TakeInOutcomes:
+    """The handler of outcome.recorded."""
+
+    def __init__(
+        self, records: Records, joins: Joins, known: Known, join: Join, advance: Advance, clock: Clock
+    ) -> None:
+        self._records, self._joins, self._known = records, joins, known
+        self._join, self._advance, self._clock = join, advance, clock
+
+    async def __call__(self, batch: Sequence[tuple[str, Outcome]], positions: Mapping[str, int], cause: str) -> None:
+        """(event source, outcome) in order. Raises OutcomeInvalid for a record that no prediction could have."""
+        now = to_us(self._clock.now())
+        for _, o in batch:
+            plan = self._known.plan(o.model)
+            check(o.model, o.value, o.observed_us, o.weight, plan.policy.task if plan else None, now)
+        by_model: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+        for source, outcome in batch:
+            by_model[outcome.model][source].append(replace(outcome, ingested_us=now))
+        async with self._records.transaction():
+            await self._records.save_offsets(positions)
+            for model, by_source in sorted(by_model.items()):
+                new = [o for s, found in sorted(by_source.items()) for o in await self._joins.add_outcomes(found, s)]
+                received = sum(map(len, by_source.values()))
+                counted = {"outcomes_received": received, "outcomes_duplicate": received - len(new)}
+                await self._records.count(model, counted)
+                if not new:
+                    continue
+                progress = await self._records.progress(model)
+                seen = max([int(progress.get("outcome_us", 0)), *(o.observed_us for o in new)])
+                await self._records.save_progress(model, {"outcome_us": str(seen)})
+                mark = int(progress["watermark"]) if "watermark" in progress else None
+                await self._join.outcomes(model, new, mark)
+                await self._advance.model(model, cause)

@@ -1,0 +1,19 @@
+"""The port by which the service speaks the events' words, without knowing the events' room."""
+
+from typing import Any, Protocol
+
+from gyrostat_monitor.domain.episodes import Episode
+from gyrostat_monitor.domain.history import Judged
+from gyrostat_monitor.domain.outcomes import Ref
+from gyrostat_monitor.domain.windows import Span
+
+
+class Words(Protocol):
+    """Domain values ↔ messages that events and replies share."""
+
+    def ref(self, message: Any) -> Ref: ...
+    def stamp(self, us: int) -> Any: ...
+    def window(self, span: Span, rows: int) -> Any: ...
+    def episode(self, episode: Episode) -> Any: ...
+    def state(self, state: str) -> Any: ...
+    def judged(self, judged: Judged) -> Any: ...
