@@ -92,7 +92,7 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
         )
         await place.store(champion, shadow)
         environ = {**os.environ, **place.environ(), "GYROSTAT_LOG__LEVEL": "warning"}
-        service = subprocess.Popen([sys.executable, "-m", "gyrostat_inference"], env=environ)
+        service = subprocess.Popen([sys.executable, "-m", "gyrostat_inference"], env=environ)  # noqa: ASYNC220
         shadows = [
             pb.PlannedShadow(version=shadow.planned(n + 2), purpose="candidate") for n in range(arguments.shadows)
         ]
@@ -108,12 +108,11 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> None:
             rows, latencies, seconds = await load(place, arguments)
             spent = {name: cpu_of(process) - before[name] for name, process in watched.items()}
             began = time.perf_counter()
-            settled = lambda beat: (
-                sum(b.accepted for b in beat.books) >= rows * (1 + arguments.shadows)
-                and not any(  # noqa: E731
-                    b.waiting for b in beat.books
-                )
-            )
+            due = rows * (1 + arguments.shadows)
+
+            def settled(beat: pb.PlanApplied) -> bool:
+                return sum(b.accepted for b in beat.books) >= due and not any(b.waiting for b in beat.books)
+
             beat = await caller.heartbeat(settled, 120)
             lag = time.perf_counter() - began
         cores = {name: cpu / seconds for name, cpu in spent.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from gyrostat_inference.domain.calls import Call
 from gyrostat_inference.domain.errors import ScoringFailed
 from gyrostat_inference.domain.live import LiveModel, LoadedVersion, live_model

@@ -149,9 +149,7 @@ async def test_the_last_plans_are_followed_at_the_start():
 
 async def test_another_sensitivity_takes_effect_without_loading_again():
     bench = Bench()
-    await bench.follow(
-        a_plan(revision=1), a_plan(revision=2, spec=ServingSpec(sensitivity={"x": Sensitivity.DROP}))
-    )
+    await bench.follow(a_plan(revision=1), a_plan(revision=2, spec=ServingSpec(sensitivity={"x": Sensitivity.DROP})))
     live = bench.models.get("flights")
     assert live is not None
     assert live.loaded[4].keeping.of("x", "FP32") is Sensitivity.DROP

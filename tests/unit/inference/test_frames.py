@@ -4,12 +4,13 @@ import hashlib
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gyrostat_common import oip
 from gyrostat_inference.domain.cuts import Number, Numbering
 from gyrostat_inference.domain.entries import ColumnSpec, Counted, Group, Rows, decode, encode_group
 from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut
-from hypothesis import given
-from hypothesis import strategies as st
 
 COLUMNS = (ColumnSpec("x", "FP32", (1,)), ColumnSpec("c", "BYTES", ()))
 
@@ -136,4 +137,6 @@ def test_partitions_take_turns_and_frames_are_numbered_without_gaps_per_stream()
         (0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2), (0, 3),
     ]  # fmt: skip
     again = Numbering(3, numbering.state())
-    assert again.number(frames[:2]) == numbering.number(frames[:2]) == (Number("flights", 1, 3), Number("flights", 2, 3))
+    assert (
+        again.number(frames[:2]) == numbering.number(frames[:2]) == (Number("flights", 1, 3), Number("flights", 2, 3))
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from gyrostat_common import oip
 from gyrostat_inference.domain.calls import FUTURE_US
 from gyrostat_inference.domain.entries import Group, Rows
@@ -59,9 +60,7 @@ class Bench:
         self.models, self.answers, self.shadows = LiveModels(), FakeLog(), FakeLog()
         self.live: LiveModel = live(plan, without)
         self.models.swap(self.live)
-        self.predict = Predict(
-            self.models, self.answers, self.shadows, NoMeters(), oip.to_raw, logging or Logging()
-        )
+        self.predict = Predict(self.models, self.answers, self.shadows, NoMeters(), oip.to_raw, logging or Logging())
 
     def break_version(self, number: int) -> None:
         self.live.loaded[number].scorer.broken = True  # type: ignore[attr-defined]
@@ -174,7 +173,12 @@ async def test_a_dropped_input_is_no_column_and_a_hashed_one_is_a_digest():
 
 @pytest.mark.parametrize(
     ("given", "logged", "future"),
-    [(None, 1000, False), (500, 500, False), (1000 + FUTURE_US, 1000 + FUTURE_US, False), (1001 + FUTURE_US, 1000, True)],
+    [
+        (None, 1000, False),
+        (500, 500, False),
+        (1000 + FUTURE_US, 1000 + FUTURE_US, False),
+        (1001 + FUTURE_US, 1000, True),
+    ],
 )
 async def test_an_event_time_too_far_ahead_is_replaced_by_arrival(given: int | None, logged: int, future: bool):
     bench = Bench(a_plan())

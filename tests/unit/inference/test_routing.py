@@ -5,10 +5,11 @@ import sys
 import uuid
 
 import pytest
-from gyrostat_inference.domain.errors import ModelUnknown, VersionNotLoaded, VersionNotServed
-from gyrostat_inference.domain.routing import Attempt, attempts, part, resolve, sampled, shadows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gyrostat_inference.domain.errors import ModelUnknown, VersionNotLoaded, VersionNotServed
+from gyrostat_inference.domain.routing import Attempt, attempts, part, resolve, sampled, shadows
 from support.live_models import a_plan, a_shadow, a_version
 
 ALL = range(100)

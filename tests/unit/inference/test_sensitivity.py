@@ -1,6 +1,7 @@
 """What is kept of an input: nothing, a keyed digest, the middle of its bin, or all of it."""
 
 import numpy as np
+
 from gyrostat_common import oip
 from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
 from gyrostat_inference.domain.sensitivity import Bins, Keeping, levels

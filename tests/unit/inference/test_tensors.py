@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from gyrostat_inference.domain.errors import EmptyBatch, TooManyRows, WrongTensor
 from gyrostat_inference.domain.plan import Signature, TensorSpec
 from gyrostat_inference.domain.tensors import Tensor, chosen_outputs, rows_of
