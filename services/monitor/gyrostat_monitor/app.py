@@ -44,6 +44,8 @@ from gyrostat_monitor.usecases.watch import Limits, Watch
 
 SERVICE = "gyrostat.monitor.v1.MonitorService"
 GROUP, ARCHIVE_GROUP = "monitor", "monitor.archive"
+# Outcomes are one record each: a small batch would make a commit of a few hundred rows and never catch up.
+MOST_RECORDS = 20_000
 log = telemetry.get_logger("monitor")
 
 
@@ -135,9 +137,9 @@ async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
-        archive = await stack.enter_async_context(events.consume(ARCHIVE_GROUP, archives.routes()))
+        archive = await stack.enter_async_context(events.consume(ARCHIVE_GROUP, archives.routes(), max_records=MOST_RECORDS))
         # Rows wait for the plan that names their version, so the loop may start before the plans have been read.
-        loop = await stack.enter_async_context(events.consume(GROUP, hears.routes()))
+        loop = await stack.enter_async_context(events.consume(GROUP, hears.routes(), max_records=MOST_RECORDS))
         consumers = {GROUP: loop, ARCHIVE_GROUP: archive, "serving.plan": plans}
 
         def not_ready() -> str | None:
