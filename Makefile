@@ -36,6 +36,7 @@ lint: $(STAMPS)/python ## ruff, mypy strict, import-linter; stubs, AsyncAPI and 
 	$(PY) tools/protos.py --check
 	$(PY) tools/breaking.py
 	$(PY) tools/events_doc.py --check
+	$(PY) tools/events_pages.py --check
 	.venv/bin/lint-imports
 	.venv/bin/mypy
 
@@ -83,8 +84,9 @@ kafka: $(STAMPS)/python $(STAMPS)/kafka ## run only Kafka, in the foreground, on
 protos: $(STAMPS)/python ## make the stubs and descriptor sets from the .proto files
 	$(PY) tools/protos.py
 
-events-doc: $(STAMPS)/python ## make docs/asyncapi.yaml from the descriptors
+events-doc: $(STAMPS)/python ## make docs/asyncapi.yaml and the tables of topics and ACLs from the descriptors
 	$(PY) tools/events_doc.py
+	$(PY) tools/events_pages.py
 
 lock: $(STAMPS)/python ## make requirements.lock from requirements.in
 	tools/lock $(ARGS)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -26,7 +24,6 @@ from support.waiting import eventually
 RESOURCES = {"topic": 2, "group": 3}
 OPERATIONS = {"READ": 3, "WRITE": 4}
 LITERAL, PREFIXED, ALLOW = 3, 4, 3
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "security.md"
 
 
 async def allow(admin_settings: KafkaSettings, service: str) -> None:
@@ -117,17 +114,6 @@ async def test_a_wrong_password_is_told(secure_broker: SecureBroker, caplog: pyt
         await eventually(lambda: producer.problem)
         assert "refuses the login" in producer.problem
     assert "SaslAuthenticationFailed" in caplog.text
-
-
-def test_the_page_shows_these_rights() -> None:
-    page = DOCS.read_text()
-    for service in SERVICES:
-        [row] = re.findall(rf"^\| {service} \|(.*)\|(.*)\|(.*)\|$", page, re.MULTILINE)
-        written, read, groups = (set(re.findall(r"`([^`]+)`", cell)) for cell in row)
-        expected = rights(service)
-        assert written == {one.name for one in expected if one.resource == "topic" and one.operation == "WRITE"}
-        assert read == {one.name for one in expected if one.resource == "topic" and one.operation == "READ"}
-        assert groups == {f"{one.name}*" for one in expected if one.resource == "group"}
 
 
 def test_a_right_names_what_it_allows() -> None:
