@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the tables that follow from the contract into the pages: topics into docs/events.md, ACLs into docs/security.md.
+"""Write the tables that follow from the contract: topics into docs/events.md, ACLs into docs/security.md.
 
 python tools/events_pages.py            write them
 python tools/events_pages.py --check    exit 1 when a page has other rows
@@ -27,13 +27,14 @@ def topic_row(topic: TopicContract) -> str:
 
 def rights_row(service: str) -> str:
     """One service."""
+    columns = (("topic", "WRITE"), ("topic", "READ"), ("group", "READ"))
     cells = [
         " ".join(
             f"`{one.name}{'*' if one.prefixed else ''}`"
             for one in rights(service)
-            if (one.resource, one.operation) == which
+            if (one.resource, one.operation) == column
         )
-        for which in (("topic", "WRITE"), ("topic", "READ"), ("group", "READ"))
+        for column in columns
     ]
     return f"| {service} | {' | '.join(cells)} |"
 
