@@ -31,7 +31,11 @@ from gyrostat_trainer.usecases.plans import Plans
 from gyrostat_trainer.usecases.runs import Runs, Start
 from gyrostat_trainer.usecases.work import Work
 
-log = telemetry.get_logger("app")
+log = telemetry.get_logger("trainer")
+runs_total = telemetry.counter("gyrostat_training_runs", "Runs that ended, by how", ("status",))
+decisions_total = telemetry.counter(
+    "gyrostat_training_decisions", "Decisions about causes, by what was decided", ("action",)
+)
 
 
 class Diary:
@@ -39,6 +43,10 @@ class Diary:
 
     def tell(self, event: str, **fields: object) -> None:
         log.info(event, **fields)
+        if event == "run_ended":
+            runs_total.labels(fields["status"]).inc()
+        if event == "decided":
+            decisions_total.labels(fields["action"]).inc()
 
     def warn(self, event: str, **fields: object) -> None:
         log.warning(event, **fields)
@@ -79,8 +87,9 @@ async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
             news, plans, tables = Announcer(db, clock), Plans(), DatasetTables(settings.datasets_uri)
             workshop = _workshop(settings, tables)
             copies = SnapshotCopies(ArtifactStore(settings.artifacts_uri), settings.snapshot_copy_limit_bytes)
-            work = Work(ledger, workshop, registry, copies, (news, Diary()), clock)
-            decide = Decide(ledger, plans, workshop, clock, ids, work.bell)
+            diary = Diary()
+            work = Work(ledger, workshop, registry, copies, (news, diary), clock)
+            decide = Decide(ledger, plans, workshop, clock, ids, (work.bell, diary))
             servicer = TrainerServicer(
                 db,
                 Start(ledger, registry, workshop, work, clock, ids),

@@ -12,7 +12,7 @@ from gyrostat_trainer.domain.policy import ATTACH, TRAIN, Situation, Verdict, de
 from gyrostat_trainer.domain.runs import Decision, Run, ServingFacts
 from gyrostat_trainer.usecases.bell import Bell
 from gyrostat_trainer.usecases.plans import Plans
-from gyrostat_trainer.usecases.ports import Ledger, Workshop
+from gyrostat_trainer.usecases.ports import Diary, Ledger, Workshop
 
 ACTOR = "gyrostat-trainer"
 QUEUE = "queue"
@@ -21,9 +21,12 @@ QUEUE = "queue"
 class Decide:
     """Every decision is stored with its reason, also the one not to train; the same is not said twice of a cause."""
 
-    def __init__(self, ledger: Ledger, plans: Plans, workshop: Workshop, clock: Clock, ids: Ids, bell: Bell) -> None:
+    def __init__(
+        self, ledger: Ledger, plans: Plans, workshop: Workshop, clock: Clock, ids: Ids, voice: tuple[Bell, Diary]
+    ) -> None:
         self._ledger, self._plans, self._workshop = ledger, plans, workshop
-        self._clock, self._ids, self._bell = clock, ids, bell
+        self._clock, self._ids = clock, ids
+        self._bell, self._diary = voice
 
     async def hear(self, news: Episode) -> None:
         """An episode opened, was confirmed, or ended. Its watermark may make other causes due as well."""
@@ -102,6 +105,8 @@ class Decide:
             self._ledger.after_commit(lambda: self._bell.ring(run_id))
         await self._ledger.save_episode(episode)
         await self._record(episode, verdict, watermark_us, run_id)
+        about = {"cause": episode.id, "model": episode.model, "kind": episode.kind, "version": episode.version}
+        self._diary.tell("decided", action=verdict.action, reason=verdict.reason, run=run_id, **about)
 
     async def _queue(self, plan: ServingFacts, episode: Episode, verdict: Verdict, watermark_us: int) -> str:
         run = Run(

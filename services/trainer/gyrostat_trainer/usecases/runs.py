@@ -59,7 +59,7 @@ class Start:
         merged_parameters(wish.parameters_json)
         spec = await self._registry.spec(wish.model)
         self._workshop.check(spec.pipeline)
-        watermark = await self._ledger.watermark_us(wish.model, wish.environment)
+        watermark = await self._watermark_us(wish, spec.lateness_s)
         until = wish.until_us
         if until is None and watermark is not None:
             until = watermark - spec.lag_s * 1_000_000
@@ -85,6 +85,13 @@ class Start:
             await self._ledger.add_decision(_asked_for(run))
             self._ledger.after_commit(lambda: self._work.bell.ring(QUEUE))
         return run
+
+    async def _watermark_us(self, wish: Wish, lateness_s: int) -> int | None:
+        """The newest event time known: what the monitor last said, or how far the archive has come since."""
+        said = await self._ledger.watermark_us(wish.model, wish.environment)
+        newest = await self._workshop.newest_us(wish.model)
+        known = [said] if said is not None else []
+        return max([*known, newest - lateness_s * 1_000_000] if newest is not None else known, default=None)
 
 
 def _asked_for(run: Run) -> Decision:

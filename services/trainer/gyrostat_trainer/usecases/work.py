@@ -95,6 +95,8 @@ class Work:
             stop = self.stops.of(run.id)
             try:
                 run = await self._begin(run)
+                if run.cancel_reason:
+                    stop.set()
                 journal = await self._ledger.steps(run.id)
                 for step in STEPS:
                     if step not in journal:
