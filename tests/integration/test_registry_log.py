@@ -5,14 +5,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from gyrostat.events.v1 import events_pb2 as ev
 from gyrostat.registry.v1 import registry_pb2 as pb
+from gyrostat.registry.v1.registry_pb2_grpc import RegistryServiceStub
 from gyrostat_common import bus, rpc
+from gyrostat_common.clock import FixedClock
 from gyrostat_common.settings import KafkaSettings
 from gyrostat_common.times import to_proto
+from gyrostat_registry.app import opened
+from gyrostat_registry.settings import Settings
 from support.registry import DAY, EVENT_TIME, NOON, Registry, running
 
 
@@ -136,6 +143,23 @@ async def test_on_a_real_broker_verdicts_drive_a_rollout_and_every_revision_is_i
     assert [plan.revision for plan in plans] == [1, 2, 3, 4, 5, 6]
     assert plans[-1].champion.number == 2
     assert promotions[-1].causation_id == event.id
+
+
+async def test_an_open_stream_of_plans_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    settings = Settings(
+        data={"folder": tmp_path},
+        grpc_address="127.0.0.1:0",
+        metrics_address="127.0.0.1:0",  # type: ignore[arg-type]
+    )
+    log = bus.MemoryBus()
+    async with AsyncExitStack() as outer:
+        async with opened(settings, log) as app:
+            channel = await outer.enter_async_context(rpc.connect(f"127.0.0.1:{app.port}"))
+            stub = RegistryServiceStub(channel)
+            await a_live_model(Registry(app, stub, log, FixedClock(NOON), settings))
+            watch = stub.WatchPlans(pb.WatchPlansRequest(), timeout=50)
+            assert (await watch.read()).plan.revision == 2
+        assert await watch.read() is grpc.aio.EOF
 
 
 def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -47,6 +47,7 @@ class Core:
     repair: Repair
     gauges: Gauges
     announcer: Announcer
+    changes: Changes
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,11 @@ async def opened(
             telemetry.serve_metrics(settings.metrics_address, ready=lambda: consumer.problem) as metrics_port,
             rpc.serve(settings.grpc_address, [_service(core, db)]) as server,
         ):
-            yield App(server.port, metrics_port, core)
+            try:
+                yield App(server.port, metrics_port, core)
+            finally:
+                # Streams of plans have no end of their own; a server that closes would wait for them.
+                core.changes.close()
 
 
 def wired(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
@@ -111,7 +116,7 @@ def wired(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
         plans=Plans(store, changes),
         evidence=Evidence(store),
     )
-    return Core(cases, Repair(store, moves, announcer, ledger, clock), gauges, announcer)
+    return Core(cases, Repair(store, moves, announcer, ledger, clock), gauges, announcer, changes)
 
 
 def _service(core: Core, db: Database) -> rpc.Service:

@@ -73,7 +73,8 @@ def checked(run: Run) -> Run:
 
 
 def merged(run: Run, change: Run) -> Run:
-    """The run with what is set in `change`: maps and metrics are added to, the rest replaces.
+    """The run with what is set in `change`: maps and metrics are added to (a point said twice is one), the rest
+    replaces.
 
     RunOver when a run that ended would go on; BadRun when it would move to another model.
     """
@@ -86,7 +87,7 @@ def merged(run: Run, change: Run) -> Run:
             run,
             status=change.status or run.status,
             params={**run.params, **change.params},
-            metrics=run.metrics + change.metrics,
+            metrics=tuple(dict.fromkeys(run.metrics + change.metrics)),
             tags={**run.tags, **change.tags},
             snapshot=change.snapshot or run.snapshot,
             code_digest=change.code_digest or run.code_digest,

@@ -24,6 +24,12 @@ class Changes:
 
     def __init__(self) -> None:
         self._next = asyncio.Event()
+        self.closed = False
+
+    def close(self) -> None:
+        """Nobody is told any more: those who watch stop."""
+        self.closed = True
+        self.tell()
 
     def tell(self) -> None:
         """Something changed."""
@@ -66,12 +72,12 @@ class Plans:
             return await tx.plan_history(environment, model, page)
 
     async def watch(self, environment: str) -> AsyncIterator[Plan]:
-        """Every plan in force, then each new revision, without gaps; never ends."""
+        """Every plan in force, then each new revision, without gaps; ends only when the registry closes."""
         environment = environment or DEFAULT_ENVIRONMENT
         async with self._store.reading() as tx:
             await _check_environment(tx, environment)
         seen: dict[str, int] = {}
-        while True:
+        while not self._changes.closed:
             woken = self._changes.next()
             for plan in await self._newer(environment, seen):
                 seen[plan.model] = plan.revision
