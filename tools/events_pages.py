@@ -22,7 +22,8 @@ def topic_row(topic: TopicContract) -> str:
     """One topic."""
     kept = "compact" if topic.compacted else f"{topic.retention_days} d"
     who = f"{', '.join(topic.producers)} → {', '.join(topic.consumers)}"
-    return f"| `{topic.name}` | {topic.key} | {who} | {topic.partitions} | {kept} | {topic.max_message_bytes // 1024} KiB |"
+    size = f"{topic.max_message_bytes // 1024} KiB"
+    return f"| `{topic.name}` | {topic.key} | {who} | {topic.partitions} | {kept} | {size} |"
 
 
 def rights_row(service: str) -> str:

@@ -12,6 +12,8 @@ from google.protobuf.message_factory import GetMessageClass
 from gyrostat.events.v1 import events_pb2, options_pb2
 
 SERVICES = ("registry", "inference", "monitor", "trainer")
+GROUPS = ("registry", "monitor", "monitor.archive", "trainer")
+"""Consumer groups of our own services: `<service>` or `<service>.<part>`. Inference only reads state, in no group."""
 DLQ_RETENTION_DAYS = 30
 _TOPIC: Any = options_pb2.topic
 
@@ -88,9 +90,8 @@ def dead_letters(group: str) -> TopicContract:
 
 
 def contract() -> tuple[TopicContract, ...]:
-    """Every topic: one per event message and a dead-letter topic per service that consumes."""
-    consuming = {consumer for topic in events() for consumer in topic.consumers}
-    return events() + tuple(dead_letters(service) for service in SERVICES if service in consuming)
+    """Every topic: one per event message and one for the dead letters of each of our groups."""
+    return events() + tuple(dead_letters(group) for group in GROUPS)
 
 
 def of_message(message: type[Message]) -> TopicContract:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gyrostat_common.bus.contract import events
+from gyrostat_common.bus.contract import GROUPS, dead_letters, events
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +30,8 @@ def rights(service: str) -> tuple[Right, ...]:
             found.add(Right("topic", topic.name, "WRITE"))
         if service in topic.consumers or (topic.compacted and service in topic.producers):
             found.add(Right("topic", topic.name, "READ"))
-    if any(right.operation == "READ" for right in found):
-        found.add(Right("group", service, "READ", prefixed=True))
-        found.add(Right("topic", f"{service}.dlq", "WRITE"))
+    for group in GROUPS:
+        if group == service or group.startswith(f"{service}."):
+            found.add(Right("group", service, "READ", prefixed=True))
+            found.add(Right("topic", dead_letters(group).name, "WRITE"))
     return tuple(sorted(found))
