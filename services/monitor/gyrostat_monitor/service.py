@@ -105,10 +105,11 @@ class MonitorServicer(MonitorServiceServicer):
         return api.GetQualityResponse(rows=[self._quality(r) for r in rows])
 
     def _quality(self, r: QualityRow) -> api.Quality:
-        ends = {"from": self._words.stamp(r.span.start_us), "to": self._words.stamp(r.span.end_us)}
+        start = self._words.stamp(r.span.start_us) if r.span.start_us != EVER.start_us else None
+        end = self._words.stamp(r.span.end_us) if r.span.end_us != EVER.end_us else None
         return api.Quality(
             version=r.version, role=ROLES[r.role], predictions=r.sums.predictions, outcomes=r.sums.outcomes,
-            coverage=r.sums.coverage(), metrics=dict(r.metrics), **(ends if r.span != EVER else {}),
+            coverage=r.sums.coverage(), metrics=dict(r.metrics), to=end, **{"from": start},
         )  # fmt: skip
 
     async def GetPrediction(self, request: api.GetPredictionRequest, context: Context) -> api.GetPredictionResponse:
