@@ -62,6 +62,16 @@ HEADERS = {
     "traceparent": "W3C trace context, when sampled.",
     "tracestate": "W3C trace state, when there is one.",
 }
+DEAD_LETTER_HEADERS = {
+    "dlq_group": "Consumer group that could not handle the record.",
+    "dlq_topic": "Topic that it came from.",
+    "dlq_partition": "Its partition.",
+    "dlq_offset": "Its offset.",
+    "dlq_timestamp_ms": "Its timestamp, wall time in milliseconds.",
+    "dlq_error": "Class of the error.",
+    "dlq_detail": "Why, in words.",
+    "dlq_tries": "How often it was tried.",
+}
 REQUIRED = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"]
 
 
@@ -96,7 +106,15 @@ def document(files: FileDescriptorSet) -> dict[str, Any]:
             "bindings": {"kafka": {"key": {"type": "string", "description": topic.key}}},
         }
         operations.update(topic_operations(topic, message.name))
-    wanted = reachable(schemas, [m["payload"]["$ref"].rsplit("/", 1)[1] for m in messages.values()])
+    channels["dead-letters"] = dead_letters()
+    messages["DeadLetter"] = {
+        "title": "DeadLetter",
+        "summary": "Key, value and headers of the original record, with the reason in further headers.",
+        "contentType": "application/octet-stream",
+        "headers": strings(DEAD_LETTER_HEADERS, list(DEAD_LETTER_HEADERS)),
+        "payload": {"type": "string", "format": "binary"},
+    }
+    wanted = reachable(schemas, list(references(messages)))
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -110,7 +128,8 @@ def document(files: FileDescriptorSet) -> dict[str, Any]:
         "operations": operations,
         "components": {
             "messages": messages,
-            "schemas": {"CloudEventHeaders": headers_schema()} | {name: schemas[name] for name in sorted(wanted)},
+            "schemas": {"CloudEventHeaders": strings(HEADERS, REQUIRED)}
+            | {name: schemas[name] for name in sorted(wanted)},
         },
     }
 
@@ -158,10 +177,20 @@ def topic_operations(topic: Any, message: str) -> dict[str, Any]:
     return made
 
 
-def headers_schema() -> dict[str, Any]:
-    """Return the schema of the record headers."""
-    properties = {name: {"type": "string", "description": text} for name, text in HEADERS.items()}
-    return {"type": "object", "required": REQUIRED, "properties": properties}
+def dead_letters() -> dict[str, Any]:
+    """Return the channel of what a consumer group could not handle; one topic a group."""
+    return {
+        "address": "{group}.dlq",
+        "description": "What a consumer group could not handle, after its last try.",
+        "parameters": {"group": {"description": "Consumer group, e.g. monitor."}},
+        "messages": {"DeadLetter": {"$ref": "#/components/messages/DeadLetter"}},
+    }
+
+
+def strings(texts: dict[str, str], required: list[str]) -> dict[str, Any]:
+    """Return the schema of record headers."""
+    properties = {name: {"type": "string", "description": text} for name, text in texts.items()}
+    return {"type": "object", "required": required, "properties": properties}
 
 
 def all_schemas(files: FileDescriptorSet) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -230,7 +259,7 @@ def reachable(schemas: dict[str, Any], start: list[str]) -> set[str]:
     waiting = list(start)
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and name in schemas:
             found.add(name)
             waiting += references(schemas[name])
     return found
