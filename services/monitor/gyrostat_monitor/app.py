@@ -137,7 +137,9 @@ async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core
     )  # fmt: skip
     async with AsyncExitStack() as stack:
         plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
-        archive = await stack.enter_async_context(events.consume(ARCHIVE_GROUP, archives.routes(), max_records=MOST_RECORDS))
+        archive = await stack.enter_async_context(
+            events.consume(ARCHIVE_GROUP, archives.routes(), max_records=MOST_RECORDS)
+        )
         # Rows wait for the plan that names their version, so the loop may start before the plans have been read.
         loop = await stack.enter_async_context(events.consume(GROUP, hears.routes(), max_records=MOST_RECORDS))
         consumers = {GROUP: loop, ARCHIVE_GROUP: archive, "serving.plan": plans}

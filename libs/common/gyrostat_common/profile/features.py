@@ -23,7 +23,7 @@ Z_SCALE = 1 << 20
 """Fixed point of standardised values: sums of integers are exact, whatever the order of the rows."""
 Z2_SCALE = 1 << 16
 Z_LIMIT = 1.0e4
-RANGE_MARGIN = 2.0
+RANGE_MARGIN = 5.0
 """A number is out of range when it lies further outside the reference's range than this many widths of that range."""
 
 
