@@ -21,6 +21,7 @@ FEATURES: Final = (*CATEGORIES, *NUMBERS)
 # Known only after the scheduled departure: a model that saw one of these would be answering yesterday's exam.
 FORBIDDEN: Final = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "late")
 LATE_MINUTES: Final = 15
+VARIABLE_WIND: Final = -1.0
 NEW_YORK: Final = "America/New_York"
 
 
@@ -112,6 +113,9 @@ def _as_flights(rows: pd.DataFrame) -> Flights:
     features["sched_minute"] = (rows["hour"] * 60 + rows["minute"]).to_numpy(np.float32)
     features["weekday"] = pd.to_datetime(rows[["year", "month", "day"]]).dt.day_of_week.to_numpy().astype(np.float32)
     features |= {name: rows[name].to_numpy(np.float32) for name in WEATHER}
+    # A light wind from everywhere is reported without a direction: that is a value, not a gap in the feed.
+    variable = np.isnan(features["wind_dir"]) & ~np.isnan(features["wind_speed"])
+    features["wind_dir"] = np.where(variable, VARIABLE_WIND, features["wind_dir"]).astype(np.float32)
     return Flights(
         features={name: features[name] for name in FEATURES},
         event_us=event_us,

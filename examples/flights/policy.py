@@ -35,8 +35,8 @@ def model_spec(seed: int) -> model_pb2.ModelSpec:
 
 
 def _label_policy() -> model_pb2.LabelPolicy:
-    # A flight lands within a day of its scheduled departure, nearly always; whatever comes after three days is lost.
-    return model_pb2.LabelPolicy(horizon_s=3 * DAY_S, lag_s=DAY_S, decision_threshold=0.5)
+    # A flight lands within a day of its scheduled departure, nearly always; a week leaves room for a slow backend.
+    return model_pb2.LabelPolicy(horizon_s=7 * DAY_S, lag_s=DAY_S, decision_threshold=0.5)
 
 
 def _monitor_policy() -> model_pb2.MonitorPolicy:
