@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2
 
 from gyrostat_client.client import AsyncClient
 from gyrostat_client.errors import Unreachable
+from gyrostat_common import bus
+from gyrostat_common.bus import contract
 from gyrostat_common.errors import GyrostatError
 from gyrostat_common.times import from_proto
 
@@ -179,22 +181,26 @@ def clock_checks(ages: dict[str, float]) -> Iterator[Check]:
 
 
 async def _lag(client: AsyncClient) -> list[Check]:
-    """Records that the monitor has not taken in."""
+    """Records that each service has not taken in, as Kafka has it."""
+    kafka = client.settings.kafka
+    groups = sorted({consumer for topic in contract.events() for consumer in topic.consumers} & set(client.endpoints))
     try:
-        lag = (await client.quality.status()).lag_records
-    except GyrostatError as error:
-        return [Check("lag", "warning", f"not known: {error}")]
-    behind = {topic: count for topic, count in lag.items() if count > _LAG_WARN}
-    if behind:
-        return [
-            Check(
-                "lag",
-                "warning",
-                ", ".join(f"{topic} {count:,}" for topic, count in sorted(behind.items())),
-                "the monitor is behind; it catches up unless more comes than it can take",
-            )
-        ]
-    return [Check("lag", "ok", f"{sum(lag.values()):,} records in {len(lag)} topics")]
+        async with asyncio.timeout(15), bus.open(kafka) as log:
+            lags = {group: await log.lag(group) for group in groups}
+    except (GyrostatError, TimeoutError):
+        return [Check("lag", "warning", f"not known: Kafka does not answer at {kafka.bootstrap_servers}")]
+    return list(lag_checks(lags))
+
+
+def lag_checks(lags: dict[str, dict[str, int]]) -> Iterator[Check]:
+    """Group → topic → records not yet taken in."""
+    for group, lag in lags.items():
+        behind = {topic: count for topic, count in sorted(lag.items()) if count}
+        found = ", ".join(f"{topic} {count:,}" for topic, count in behind.items()) or f"nothing in {len(lag)} topics"
+        if max(lag.values(), default=0) > _LAG_WARN:
+            yield Check(f"lag {group}", "warning", found, "it catches up unless more comes than it can take")
+        else:
+            yield Check(f"lag {group}", "ok", found)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

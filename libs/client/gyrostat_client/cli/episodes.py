@@ -14,6 +14,9 @@ episodes = typer.Typer(help="Stretches of event time in which something changed.
 quality = typer.Typer(help="Realised quality, windows and verdicts.", no_args_is_help=True)
 outcomes = typer.Typer(help="What really happened.", no_args_is_help=True)
 
+# The ones that a table has room for, most telling first; --json has all.
+_METRICS = ("auc", "log_loss", "brier", "ece", "accuracy", "mae", "rmse")
+
 Start = Annotated[str, typer.Option("--from", help="Event time, inclusive, RFC 3339 or a date.")]
 End = Annotated[str, typer.Option("--to", help="Event time, exclusive, RFC 3339 or a date.")]
 
@@ -110,18 +113,18 @@ def show_quality(
         found = client.quality.get(model, start=_time(start), end=_time(end), by=by, live=True)
     if as_json:
         return print_json(found)
-    names = sorted({name for one in found for name in one.metrics})
+    there = {name for one in found for name in one.metrics}
+    names = [name for name in _METRICS if name in there][:4]
     table(
-        ["*from", "*version", "*role", ">answers", ">outcomes", ">coverage", *(f">{name}" for name in names)],
+        ["*from", "*version", "*role", ">answers", ">with outcome", *(f">{name.replace('_', ' ')}" for name in names)],
         (
             [
                 utc(getattr(one, "from"))[:10],
                 f"{model}:{one.version}" if one.version else "live",
                 word(one, "role"),
                 one.predictions,
-                one.outcomes,
-                f"{one.coverage:.1%}",
-                *(one.metrics.get(name) for name in names),
+                f"{one.outcomes:,} {one.coverage:4.0%}",
+                *(f"{one.metrics[name]:.4f}" if name in one.metrics else "" for name in names),
             ]
             for one in found
         ),

@@ -205,7 +205,7 @@ def _said(event: "TailedEvent") -> str:
         "version_before",
         "version_after",
         "candidate_version",
-        "value",
+        "prediction",
         "replica",
         "revisions",
         "dataset",
@@ -218,12 +218,18 @@ def _said(event: "TailedEvent") -> str:
         "error",
     )
     shown = {key: _telling(plain[key]) for key in telling if plain.get(key) not in (None, "", 0, {}, [])}
+    if "observed_at" in plain:  # an outcome, and its value may be 0
+        shown["value"] = _telling(plain["value"])
     return " ".join(f"{key}={value}" for key, value in shown.items()) + (f"  ({event.note})" if event.note else "")
 
 
 def _telling(value: Any) -> str:
     if isinstance(value, dict):
-        return str(value["number"]) if "number" in value else ",".join(f"{key}:{item}" for key, item in value.items())
+        return (
+            str(value["number"])
+            if "number" in value
+            else ",".join(f"{key}:{_telling(item)}" for key, item in value.items())
+        )
     return f'"{value}"' if isinstance(value, str) and " " in value else str(value)
 
 

@@ -1,5 +1,6 @@
 """Top-level verbs that look: status, explain, doctor."""
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -115,7 +116,7 @@ def page(found: "Status") -> Any:
                 [
                     [
                         one.replica,
-                        utc(one.at),
+                        _heard(one.at),
                         ", ".join(f"{model} r{revision}" for model, revision in one.revisions.items()),
                         ", ".join(one.behind),
                         ", ".join(one.failed),
@@ -131,6 +132,12 @@ def page(found: "Status") -> Any:
         parts.append(Text(f"monitor's lag in records: {lag}", style="dim"))
     parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
     return Group(*parts)
+
+
+def _heard(at: datetime | None) -> str:
+    """When a replica was last heard, and whether that is too long ago: it says something every ten seconds."""
+    silent = at is None or datetime.now(UTC) - at > timedelta(minutes=1)
+    return f"{utc(at)}{' silent' if silent else ''}"
 
 
 def _row(line: "ModelLine") -> list[object]:

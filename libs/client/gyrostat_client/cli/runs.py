@@ -208,6 +208,7 @@ def _finish(last: "trainer_pb2.TrainingRun | None", *, as_json: bool) -> None:
 
 def _print_run(found: "trainer_pb2.TrainingRun") -> None:
     run, snapshot = found.run, found.run.snapshot
+    judged = {f"{gate.gate}.{name}" for gate in found.gates for name in gate.numbers}  # shown with the gates
     rows = (
         (
             f"{snapshot.rows:,} rows, {utc(snapshot.event_time_from)} to {utc(snapshot.event_time_to)}, "
@@ -231,7 +232,7 @@ def _print_run(found: "trainer_pb2.TrainingRun") -> None:
             "started": utc(run.started_at),
             "ended": utc(run.ended_at),
             "parameters": "  ".join(f"{key}={value}" for key, value in sorted(run.params.items())),
-            "metrics": "  ".join(f"{one.name}={one.value:.5g}" for one in run.metrics),
+            "metrics": "  ".join(f"{one.name}={one.value:.5g}" for one in run.metrics if one.name not in judged),
             "cost": "  ".join(f"{key}={value:.4g}" for key, value in sorted(run.cost.items())),
             "code": run.code_digest,
             "environment": run.environment_digest,
