@@ -66,7 +66,7 @@ by_entity = Table(
     Column("id", LargeBinary, primary_key=True), _long("id_row", key=True), sqlite_with_rowid=False,
 )  # fmt: skip
 outcomes = Table(
-    "outcomes", METADATA, _text("event_source", key=True), _text("event_id", key=True), _text("model"), _text("ref"),
+    "outcomes", METADATA, _text("event_id", key=True), _text("event_source", key=True), _text("model"), _text("ref"),
     Column("id", LargeBinary), _long("id_row", null=True), Column("value", Float(53), nullable=False),
     Column("weight", Float(53), nullable=False), _long("observed_us"), _long("recorded_us"), _long("ingested_us"),
     _text("source"), _text("state"), _long("event_us", null=True),
