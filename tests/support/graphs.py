@@ -116,6 +116,16 @@ def a_reshaper() -> GraphFile:
     return _file([node], [("x", "FP32", (-1,))], [("y", "FP32", (-1, 3))], [shape])
 
 
+def a_picky_scorer() -> GraphFile:
+    """Raises for requests of 2 rows, takes 1 and 3: adds three numbers to `x`."""
+    constants = [
+        numpy_helper.from_array(np.array([1], np.int64), "axis"),
+        numpy_helper.from_array(np.arange(3, dtype=np.float32), "three"),
+    ]
+    nodes = [helper.make_node("Squeeze", ["x", "axis"], ["flat"]), helper.make_node("Add", ["flat", "three"], ["y"])]
+    return _file(nodes, [("x", "FP32", (-1, 1))], [("y", "FP32", (-1,))], constants)
+
+
 def a_matrix(rows: int = 2, columns: int = 3) -> GraphFile:
     """No batch: the whole request is one row. `y` = sum over `x` of a fixed shape."""
     node = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)

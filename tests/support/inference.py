@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,10 +23,18 @@ from gyrostat_common.bus import Bus, Event, Received, Route, topics
 from gyrostat_common.settings import KafkaSettings
 from gyrostat_inference.app import open_app
 from gyrostat_inference.settings import Settings
-from gyrostat_local.readiness import free_port
 from support.graphs import GraphFile
 
 LIMIT_S = 30.0
+
+
+def quiet_port() -> int:
+    """A free port below the range from which the kernel serves outgoing connections: nobody takes it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 async def until(true: Callable[[], Any | Awaitable[Any]], limit_s: float = LIMIT_S) -> Any:
@@ -45,8 +55,8 @@ class Place:
 
     folder: Path
     kafka: KafkaSettings
-    port: int = field(default_factory=free_port)
-    metrics_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=quiet_port)
+    metrics_port: int = field(default_factory=quiet_port)
     options: dict[str, Any] = field(default_factory=dict)
 
     def environ(self) -> dict[str, str]:
@@ -104,13 +114,14 @@ class Caller:
         request = a_request(model, inputs, **options)
         return await self.stub.ModelInfer(request, timeout=20)
 
-    async def logged(self, rows: int, limit_s: float = LIMIT_S) -> list[Received]:
-        """The frames of prediction.logged from the beginning, as soon as they hold that many rows."""
+    async def logged(self, rows: int, model: str = "flights", limit_s: float = LIMIT_S) -> list[Received]:
+        """The model's frames of prediction.logged from the beginning, as soon as they hold that many rows."""
         frames: list[Received] = []
         enough = asyncio.Event()
 
         async def hear(received: Received) -> None:
-            frames.append(received)
+            if payload(received).model == model:
+                frames.append(received)
             if sum(payload(frame).rows for frame in frames) >= rows:
                 enough.set()
 

@@ -1,12 +1,12 @@
 """Loads one version: fetched and checked, tried out in a process of its own, then opened and warm."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from gyrostat_inference.domain.errors import ModelRefused
 from gyrostat_inference.domain.live import LoadedVersion, Scorer
-from gyrostat_inference.domain.plan import ArtifactRef, PlannedVersion, Sensitivity, ServingSpec, Signature
+from gyrostat_inference.domain.plan import ArtifactRef, PlannedVersion, Sensitivity, ServingSpec, Signature, TensorSpec
 from gyrostat_inference.domain.sensitivity import Bins, Keeping
 
 
@@ -48,10 +48,9 @@ class LoadVersion:
         """Raises ModelRefused, NotFound, InvalidInput, Unavailable; then nothing has changed."""
         path = await self._artifacts.fetch(planned.artifact)
         found = await self._engine.try_out(path, spec.intra_op_threads)
-        if planned.signature.inputs and found != planned.signature:
-            raise ModelRefused(
-                f"its graph has other tensors than were registered: {differences(planned.signature, found)}"
-            )
+        other = differences(planned.signature, found) if planned.signature.inputs else ""
+        if other:
+            raise ModelRefused(f"its graph has other tensors than were registered: {other}")
         scorer = await self._engine.open(f"{model}:{planned.number}", path, spec.intra_op_threads)
         return LoadedVersion(model, planned, scorer, await self.keeping(planned, spec))
 
@@ -64,15 +63,31 @@ class LoadVersion:
 
 
 def differences(wanted: Signature, found: Signature) -> str:
-    """The first tensor that differs, in words."""
-    pairs = (("input", wanted.inputs, found.inputs), ("output", wanted.outputs, found.outputs))
-    for kind, ours, theirs in pairs:
+    """The first tensor that differs, in words; "" when none does.
+
+    Names and datatypes must agree, and dimensions where both sides fix them: how far shapes are inferred through a
+    graph depends on who looks at it. What requests are checked against is the graph's own signature.
+    """
+    for kind, ours, theirs in (("input", wanted.inputs, found.inputs), ("output", wanted.outputs, found.outputs)):
         known = {spec.name: spec for spec in theirs}
         for spec in ours:
             if spec.name not in known:
                 return f"{kind} '{spec.name}' is missing"
-            if spec != known[spec.name]:
-                return f"{kind} '{spec.name}' is {known[spec.name]}, registered as {spec}"
-        if len(ours) != len(theirs) or ours != theirs:
-            return f"{kind}s are {', '.join(known)}"
-    return "nothing"
+            if not _agree(spec, known.pop(spec.name)):
+                return f"{kind} '{spec.name}' is {_found(spec.name, theirs)}, registered as {spec}"
+        if known:
+            return f"{kind} '{next(iter(known))}' was not registered"
+    return ""
+
+
+def _agree(ours: TensorSpec, theirs: TensorSpec) -> bool:
+    if ours.datatype != theirs.datatype:
+        return False
+    if not ours.shape or not theirs.shape:  # nobody said, or nobody knows
+        return True
+    sizes = zip(ours.shape, theirs.shape, strict=False)
+    return len(ours.shape) == len(theirs.shape) and all(a == b or -1 in (a, b) for a, b in sizes)
+
+
+def _found(name: str, specs: Iterable[TensorSpec]) -> TensorSpec:
+    return next(spec for spec in specs if spec.name == name)
