@@ -21,6 +21,8 @@ from gyrostat_trainer.pipelines.encoding import Feature
 IR_VERSION = 10
 OPSETS = (("", 18), ("ai.onnx.ml", 3))
 
+LIGHTGBM_ZERO = float(np.float32(1e-35))
+
 
 def export(dump: dict[str, Any], features: tuple[Feature, ...], task: str, classes: int, threshold: float) -> bytes:
     """The graph's bytes. `dump` is `Booster.dump_model()`.
@@ -94,10 +96,7 @@ class _Ensemble:
         if node["decision_type"] != "<=":
             raise ValueError(f"split {node['decision_type']!r} is not numeric")
         missing_left = node["default_left"] if node["missing_type"] == "NaN" else node["threshold"] >= 0.0
-        threshold = float(node["threshold"])
-        # A split that parts only the missing values has an infinite threshold, which the dump writes as 1e300.
-        threshold = np.inf if threshold >= 1e300 else floor32(threshold)
-        place = self._append(tree, int(node["split_feature"]), "BRANCH_LEQ", threshold)
+        place = self._append(tree, int(node["split_feature"]), "BRANCH_LEQ", _limit(float(node["threshold"])))
         self.missing_true[place] = int(missing_left)
         return place
 
@@ -173,6 +172,17 @@ def _grow(ensemble: _Ensemble, tree: int, target: int, node: dict[str, Any]) -> 
     ensemble.true_ids[place] = ensemble.node_ids[left]
     ensemble.false_ids[place] = ensemble.node_ids[right]
     return place
+
+
+def _limit(threshold: float) -> float:
+    """The largest float32 that goes left at a split, as LightGBM itself decides."""
+    if threshold >= 1e300:
+        return float("inf")  # parts only the missing values; the dump writes infinity as 1e300
+    limit = floor32(threshold)
+    if -LIGHTGBM_ZERO <= limit < 0:
+        # What lies within ±1e-35 is 0 to LightGBM, and 0 goes right of a threshold below it.
+        return float(np.nextafter(np.float32(-LIGHTGBM_ZERO), np.float32(-np.inf)))
+    return limit
 
 
 def floor32(value: float) -> float:
