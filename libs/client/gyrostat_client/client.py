@@ -8,7 +8,7 @@ Nothing is connected before the first call; a client needs only the services it 
 """
 
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 from gyrostat_client.blocking import Portal
 from gyrostat_client.calls import Endpoint
@@ -31,35 +31,24 @@ SERVICES = {
 }
 
 
+class Given(TypedDict, total=False):
+    """What may be given instead of set: addresses as host:port, and who calls what for how long."""
+
+    registry: str | None
+    inference: str | None
+    monitor: str | None
+    trainer: str | None
+    kafka: str | None
+    actor: str | None
+    environment: str | None
+    timeout_s: float | None
+
+
 class AsyncClient:
     """The services by noun. What is not given comes from GYROSTAT_CLIENT__… and GYROSTAT_KAFKA__…"""
 
-    def __init__(
-        self,
-        *,
-        registry: str | None = None,
-        inference: str | None = None,
-        monitor: str | None = None,
-        trainer: str | None = None,
-        kafka: str | None = None,
-        actor: str | None = None,
-        environment: str | None = None,
-        timeout_s: float | None = None,
-        settings: Settings | None = None,
-    ) -> None:
-        self.settings = _overridden(
-            settings or Settings.load(),
-            {
-                "registry_address": registry,
-                "inference_address": inference,
-                "monitor_address": monitor,
-                "trainer_address": trainer,
-                "actor": actor,
-                "environment": environment,
-                "timeout_s": timeout_s,
-            },
-            kafka,
-        )
+    def __init__(self, settings: Settings | None = None, **given: Unpack[Given]) -> None:
+        self.settings = _overridden(settings or Settings.load(), given)
         self.endpoints = {name: self._endpoint(name) for name in SERVICES}
         registry_, inference_, monitor_, trainer_ = self.endpoints.values()
         self.models = AsyncModels(registry_)
@@ -103,36 +92,9 @@ class AsyncClient:
 class Client:
     """AsyncClient for programs that do not write `async`: the same nouns and methods, without `await`."""
 
-    def __init__(
-        self,
-        *,
-        registry: str | None = None,
-        inference: str | None = None,
-        monitor: str | None = None,
-        trainer: str | None = None,
-        kafka: str | None = None,
-        actor: str | None = None,
-        environment: str | None = None,
-        timeout_s: float | None = None,
-        settings: Settings | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings | None = None, **given: Unpack[Given]) -> None:
         self.portal = Portal()
-        client = self.portal.call(
-            _make(
-                AsyncClient,
-                {
-                    "registry": registry,
-                    "inference": inference,
-                    "monitor": monitor,
-                    "trainer": trainer,
-                    "kafka": kafka,
-                    "actor": actor,
-                    "environment": environment,
-                    "timeout_s": timeout_s,
-                    "settings": settings,
-                },
-            )
-        )
+        client = self.portal.call(_make(settings, given))
         self.asynchronous = client
         self.settings = client.settings
         self.models = Models(client.models, self.portal)
@@ -163,14 +125,18 @@ class Client:
         self.portal.close()
 
 
-async def _make(kind: type[AsyncClient], arguments: dict[str, object]) -> AsyncClient:
+async def _make(settings: Settings | None, given: Given) -> AsyncClient:
     """Made on the loop that will run it."""
-    return kind(**arguments)  # type: ignore[arg-type]
+    return AsyncClient(settings, **given)
 
 
-def _overridden(settings: Settings, given: dict[str, object], kafka: str | None) -> Settings:
+def _overridden(settings: Settings, given: Given) -> Settings:
     """The settings with what was given in their place."""
-    changes: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if kafka is not None:
+    changes: dict[str, object] = {
+        f"{name}_address" if name in SERVICES else name: value
+        for name, value in given.items()
+        if value is not None and name != "kafka"
+    }
+    if (kafka := given.get("kafka")) is not None:
         changes["kafka"] = settings.kafka.model_copy(update={"bootstrap_servers": kafka})
     return settings.model_copy(update=changes)

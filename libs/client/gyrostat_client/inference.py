@@ -4,9 +4,10 @@ Values are cast to what the model's metadata says (fetched once per model and ve
 id that an outcome names later.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from gyrostat_client.blocking import Blocking, blocking
 from gyrostat_client.calls import Endpoint
@@ -33,6 +34,23 @@ class Prediction:
         return f"{self.id}/{row}"
 
 
+class Options(TypedDict, total=False):
+    """What a request may carry beside its inputs."""
+
+    version: str | int
+    """A number, or an alias that is served; empty lets the plan choose."""
+    event_time: datetime | None
+    """When the question was asked in the world; absent: arrival."""
+    entity: str
+    """Routing key of the whole request."""
+    request_id: str
+    """The caller's own id, that an outcome may name."""
+    prediction_id: str
+    """A UUID; absent: the server mints one."""
+    outputs: tuple[str, ...]
+    """Only these outputs; empty: all."""
+
+
 class AsyncInference:
     """Answers, and which models give them."""
 
@@ -40,34 +58,14 @@ class AsyncInference:
         self._inference = inference
         self._metadata: dict[tuple[str, str], oip.ModelMetadataResponse] = {}
 
-    async def predict(
-        self,
-        model: str,
-        inputs: object,
-        *,
-        version: str | int = "",
-        event_time: datetime | None = None,
-        entity: str = "",
-        request_id: str = "",
-        prediction_id: str = "",
-        outputs: tuple[str, ...] = (),
-    ) -> Prediction:
+    async def predict(self, model: str, inputs: object, **options: Unpack[Options]) -> Prediction:
         """Scores rows. `inputs` is a mapping of names to values, a list of row mappings, or a data frame.
 
-        `version` (a number, or an alias that is served) pins one; empty lets the plan choose. Raises InvalidInput for
-        inputs that do not fit, NotFound for a model or version that is not served.
+        Raises InvalidInput for inputs that do not fit, NotFound for a model or version that is not served.
         """
         named = columns(inputs)
-        request = await self.request(
-            model,
-            named,
-            version=version,
-            event_time=event_time,
-            entity=entity,
-            request_id=request_id,
-            prediction_id=prediction_id,
-            outputs=outputs,
-        )
+        version = options.get("version", "")
+        request = await self.request(model, named, **options)
         try:
             reply = await self._inference.unary("ModelInfer", request, oip.ModelInferResponse)
         except InvalidInput:
@@ -75,45 +73,29 @@ class AsyncInference:
             known = self._metadata.pop((model, str(version)), None)
             if known is None or await self.metadata(model, version=version) == known:
                 raise
-            request = await self.request(
-                model,
-                named,
-                version=version,
-                event_time=event_time,
-                entity=entity,
-                request_id=request_id,
-                prediction_id=prediction_id,
-                outputs=outputs,
-            )
+            request = await self.request(model, named, **options)
             reply = await self._inference.unary("ModelInfer", request, oip.ModelInferResponse)
         return prediction_of(reply)
 
     async def request(
-        self,
-        model: str,
-        inputs: dict[str, object],
-        *,
-        version: str | int = "",
-        event_time: datetime | None = None,
-        entity: str = "",
-        request_id: str = "",
-        prediction_id: str = "",
-        outputs: tuple[str, ...] = (),
+        self, model: str, inputs: Mapping[str, object], **options: Unpack[Options]
     ) -> oip.ModelInferRequest:
         """The protocol's request for named values, cast to what the model declares."""
+        version = str(options.get("version", ""))
         declared = {tensor.name: tensor for tensor in (await self._known(model, version)).inputs}
-        request = oip.ModelInferRequest(model_name=model, model_version=str(version), id=request_id)
+        request = oip.ModelInferRequest(model_name=model, model_version=version, id=options.get("request_id", ""))
         for name, values in inputs.items():
             tensor = declared.get(name)
             datatype = tensor.datatype if tensor is not None else datatype_of(values)
             array = shaped(name, values, list(tensor.shape) if tensor is not None else None)
             oip.add_input(request, name, cast(name, array, datatype), datatype)
-        for name in outputs:
+        for name in options.get("outputs", ()):
             request.outputs.add(name=name)
+        at = options.get("event_time")
         parameters = {
-            "gyrostat_prediction_id": prediction_id,
-            "gyrostat_entity": entity,
-            "gyrostat_event_time": to_rfc3339(event_time) if event_time is not None else "",
+            "gyrostat_prediction_id": options.get("prediction_id", ""),
+            "gyrostat_entity": options.get("entity", ""),
+            "gyrostat_event_time": to_rfc3339(at) if at is not None else "",
         }
         for key, value in parameters.items():
             if value:

@@ -5,7 +5,7 @@ The registry must answer; what the monitor knows is left out, with a note, when 
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gyrostat.events.v1 import events_pb2
@@ -101,15 +101,7 @@ def _line(
     seen: monitor_pb2.ModelStatus | None,
 ) -> ModelLine:
     plan = plan or events_pb2.ServingPlan()
-    own = [rollout for rollout in rollouts if rollout.model == model.name]
-    current = next(
-        (
-            one
-            for one in own
-            if one.state not in (registry_pb2.ROLLOUT_STATE_WAITING, registry_pb2.ROLLOUT_STATE_PROPOSED)
-        ),
-        own[0] if own else None,
-    )
+    current = _current([rollout for rollout in rollouts if rollout.model == model.name])
     mode = enum_word(autopilot.DESCRIPTOR.fields_by_name["effective"].enum_type, autopilot.effective) or "propose"
     line = ModelLine(
         model=model.name,
@@ -125,15 +117,20 @@ def _line(
     )
     if seen is None:
         return line
-    return ModelLine(
-        **{
-            **line.__dict__,
-            "state": seen.state,
-            "watermark": from_proto(seen.watermark),
-            "open_episodes": list(seen.open_episodes),
-            "label_coverage": seen.label_coverage,
-        }
+    return replace(
+        line,
+        state=seen.state,
+        watermark=from_proto(seen.watermark),
+        open_episodes=list(seen.open_episodes),
+        label_coverage=seen.label_coverage,
     )
+
+
+def _current(rollouts: Sequence[registry_pb2.Rollout]) -> registry_pb2.Rollout | None:
+    """The open roll-out that moves, else one that waits."""
+    waiting = (registry_pb2.ROLLOUT_STATE_WAITING, registry_pb2.ROLLOUT_STATE_PROPOSED)
+    moving = [rollout for rollout in rollouts if rollout.state not in waiting]
+    return next(iter([*moving, *rollouts]), None)
 
 
 def _replica(replica: events_pb2.PlanApplied, plans: dict[str, events_pb2.ServingPlan]) -> ReplicaLine:

@@ -14,6 +14,15 @@ episodes = typer.Typer(help="Stretches of event time in which something changed.
 quality = typer.Typer(help="Realised quality, windows and verdicts.", no_args_is_help=True)
 outcomes = typer.Typer(help="What really happened.", no_args_is_help=True)
 
+OutcomeFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FILE]",
+        exists=True,
+        dir_okay=False,
+        help="CSV, JSONL or Parquet with prediction_id | request_id,row | entity,at and value, observed_at.",
+    ),
+]
 # The ones that a table has room for, most telling first; --json has all.
 _METRICS = ("auc", "log_loss", "brier", "ece", "accuracy", "mae", "rmse")
 
@@ -196,15 +205,7 @@ def list_judgements(
 )
 def record_outcomes(
     ctx: typer.Context,
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]",
-            exists=True,
-            dir_okay=False,
-            help=("CSV, JSONL or Parquet with prediction_id | request_id,row | entity,at and value, observed_at."),
-        ),
-    ] = None,
+    file: OutcomeFile = None,
     model: OptionalModel = "",
     prediction: Annotated[str, typer.Option("--prediction", help="Prediction id, <uuid> or <uuid>/<row>.")] = "",
     request: Annotated[str, typer.Option("--request", help="Or: the request id that the caller gave.")] = "",

@@ -51,7 +51,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One event with its headers and its whole payload."""
-    from gyrostat_client.plain import to_plain
     from gyrostat_common.errors import NotFound
 
     name, _, rest = place.partition("/")
@@ -69,25 +68,7 @@ def show(
         raise NotFound(f"no event {place} on the log; it may be older than the topic's retention")
     if as_json:
         return print_json(found)
-    details(
-        {
-            "event": found.id,
-            "type": found.type,
-            "place": f"{found.topic}/{found.partition}/{found.offset}",
-            "key": found.key,
-            "subject": found.subject,
-            "source": found.source,
-            "time": utc(found.time or found.at),
-            "loop": found.correlation_id,
-            "parent event": found.causation_id,
-            "traceparent": found.traceparent,
-            "note": found.note,
-        }
-    )
-    if found.payload is not None:
-        print_json(_without_columns(to_plain(found.payload)))
-        for row in found.predictions():
-            say(_prediction(row))
+    _print_event(found)
 
 
 @topics.command("list", epilog="Example: gyrostat topics list")
@@ -249,6 +230,31 @@ def _without_columns(plain: dict[str, Any]) -> dict[str, Any]:
         "traces",
     )
     return {key: value for key, value in plain.items() if key not in packed} if "prediction_ids" in plain else plain
+
+
+def _print_event(found: "TailedEvent") -> None:
+    """One event for people: headers, payload, and a line per prediction."""
+    from gyrostat_client.plain import to_plain
+
+    details(
+        {
+            "event": found.id,
+            "type": found.type,
+            "place": f"{found.topic}/{found.partition}/{found.offset}",
+            "key": found.key,
+            "subject": found.subject,
+            "source": found.source,
+            "time": utc(found.time or found.at),
+            "loop": found.correlation_id,
+            "parent event": found.causation_id,
+            "traceparent": found.traceparent,
+            "note": found.note,
+        }
+    )
+    if found.payload is not None:
+        print_json(_without_columns(to_plain(found.payload)))
+        for row in found.predictions():
+            say(_prediction(row))
 
 
 def _print_topics(found: Any) -> None:

@@ -12,7 +12,13 @@ from gyrostat_client.cli.session import session
 if TYPE_CHECKING:
     from gyrostat_client.client import Client
     from gyrostat_client.explain import Link
-    from gyrostat_client.status import ModelLine, Status
+    from gyrostat_client.status import ModelLine, ReplicaLine, Status
+
+_MODEL_COLUMNS = (
+    *("*model", ">champ", "canary", "*roll-out", "*pilot"),
+    *("*watermark", "*state", ">epis.", ">labels", ">rev"),
+)
+_REPLICA_COLUMNS = ("*replica", "*last heard", "serves", "behind", "not loaded")
 
 
 def status(
@@ -87,51 +93,24 @@ def page(found: "Status") -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[Any] = []
-    if found.models:
-        parts.append(
-            grid(
-                [
-                    "*model",
-                    ">champ",
-                    "canary",
-                    "*roll-out",
-                    "*pilot",
-                    "*watermark",
-                    "*state",
-                    ">epis.",
-                    ">labels",
-                    ">rev",
-                ],
-                [_row(line) for line in found.models],
-                title=f"environment {found.environment}",
-            )
-        )
-    else:
-        parts.append(Text("no models yet; `gyrostat models create NAME` makes one", style="dim"))
-    if found.replicas:
-        parts.append(
-            grid(
-                ["*replica", "*last heard", "serves", "behind", "not loaded"],
-                [
-                    [
-                        one.replica,
-                        _heard(one.at),
-                        ", ".join(f"{model} r{revision}" for model, revision in one.revisions.items()),
-                        ", ".join(one.behind),
-                        ", ".join(one.failed),
-                    ]
-                    for one in found.replicas
-                ],
-            )
-        )
-    else:
-        parts.append(Text("no replica has said anything yet", style="yellow"))
+    parts: list[Any] = [
+        grid(_MODEL_COLUMNS, [_row(line) for line in found.models], title=f"environment {found.environment}")
+        if found.models
+        else Text("no models yet; `gyrostat models create NAME` makes one", style="dim"),
+        grid(_REPLICA_COLUMNS, [_replica(one) for one in found.replicas])
+        if found.replicas
+        else Text("no replica has said anything yet", style="yellow"),
+    ]
     if found.lag_records:
         lag = "  ".join(f"{topic} {count:,}" for topic, count in sorted(found.lag_records.items()))
         parts.append(Text(f"monitor's lag in records: {lag}", style="dim"))
     parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
     return Group(*parts)
+
+
+def _replica(one: "ReplicaLine") -> list[object]:
+    serves = ", ".join(f"{model} r{revision}" for model, revision in one.revisions.items())
+    return [one.replica, _heard(one.at), serves, ", ".join(one.behind), ", ".join(one.failed)]
 
 
 def _heard(at: datetime | None) -> str:

@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from gyrostat_client.inference import Prediction
     from gyrostat_common import oip
 
+Served = Annotated[
+    str, typer.Argument(help="fraud, or pinned: fraud:3, fraud@champion.", autocompletion=complete_model)
+]
+RowsFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="JSON: a row, a list of rows, or lists by input name; - reads from stdin."),
+]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--input", "-i", help="name=value; a list is written [1,2]. May be given again.")
+]
+
 
 def predict(
     ctx: typer.Context,
-    model: Annotated[
-        str, typer.Argument(help="fraud, or pinned: fraud:3, fraud@champion.", autocompletion=complete_model)
-    ],
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]", help="JSON with a row, a list of rows, or lists by input name; - reads from stdin."
-        ),
-    ] = None,
-    given: Annotated[
-        list[str] | None, typer.Option("--input", "-i", help="name=value; a list is written [1,2]. May be given again.")
-    ] = None,
+    model: Served,
+    file: RowsFile = None,
+    given: Inputs = None,
     event_time: Annotated[str, typer.Option("--event-time", help="RFC 3339; default: arrival.")] = "",
     entity: Annotated[str, typer.Option(help="Routing key of the request.")] = "",
     request_id: Annotated[str, typer.Option("--request-id", help="The caller's own id; an outcome may name it.")] = "",
@@ -55,24 +57,12 @@ def predict(
             "prediction_id": prediction_id,
         }
         request = client.inference.request(named.model, inputs, **options)
-        line = grpcurl(request, inputs, client.settings.inference_address)
+        line = grpcurl(request, client.settings.inference_address)
         answer = client.inference.predict(named.model, inputs, **options)
-    if as_json:
-        return print_json(
-            {
-                "prediction_id": answer.id,
-                "model": answer.model,
-                "version": answer.version,
-                "variant": answer.variant,
-                "revision": answer.revision,
-                "outputs": answer.outputs,
-                "grpcurl": line,
-            }
-        )
-    _print(answer, line)
+    print_json(_plain(answer, line)) if as_json else _print(answer, line)
 
 
-def grpcurl(request: "oip.ModelInferRequest", inputs: dict[str, Any], address: str) -> str:
+def grpcurl(request: "oip.ModelInferRequest", address: str) -> str:
     """The same call for grpcurl, with typed contents instead of raw bytes."""
     import base64
 
@@ -102,6 +92,18 @@ def grpcurl(request: "oip.ModelInferRequest", inputs: dict[str, Any], address: s
         body["parameters"] = {name: {"string_param": value.string_param} for name, value in request.parameters.items()}
     data = shlex.quote(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
     return f"grpcurl -plaintext -d {data} {address} inference.GRPCInferenceService/ModelInfer"
+
+
+def _plain(answer: "Prediction", line: str) -> dict[str, Any]:
+    return {
+        "prediction_id": answer.id,
+        "model": answer.model,
+        "version": answer.version,
+        "variant": answer.variant,
+        "revision": answer.revision,
+        "outputs": answer.outputs,
+        "grpcurl": line,
+    }
 
 
 def _print(answer: "Prediction", line: str) -> None:
