@@ -97,7 +97,7 @@ async def test_the_command_prints_a_line_per_prediction(run, fresh_kafka):
     assert "country=DE" in lines[2]
     assert "email=hash:0123456789abcdef" in lines[2]
     assert "secret=dropped" in lines[2]
-    printed = await asyncio.to_thread(run, *args, "--json", "--limit", "2")
+    printed = await asyncio.to_thread(lambda: run(*args, "--json", "--limit", "2"))
     rows = [json.loads(line) for line in printed.stdout.splitlines()]
     assert [row["inputs"]["amount"] for row in rows] == [0.0, None]
 

@@ -302,7 +302,8 @@ async def test_both_streaming_goes_through(tmp_path: Path) -> None:
 
     address = f"unix:{tmp_path}/echo.sock"
     async with rpc.serve(address, [rpc.Service(None, add, "test.Echo")]), rpc.connect(address, actor="x") as channel:
-        call = channel.stream_stream("/test.Echo/Echo")(iter([b"a", b"b"]))
+        stream: Any = channel.stream_stream
+        call = stream("/test.Echo/Echo")(iter([b"a", b"b"]))
         assert [await call.read(), await call.read()] == [b"ax", b"bx"]
         with pytest.raises(NotFound), rpc.as_errors():
             await call.read()
