@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import uuid
@@ -19,7 +20,7 @@ import pytest
 from gyrostat.events.v1 import events_pb2
 from gyrostat.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from gyrostat_common import rpc
-from gyrostat_common.bus import MemoryBus
+from gyrostat_common.bus import Event, MemoryBus
 from gyrostat_common.profile import Profile
 from support.trainer import (
     MODEL,
@@ -162,7 +163,10 @@ async def test_a_confirmed_episode_causes_one_run_and_the_chain_holds(world: Wor
     assert (registered.cause, registered.correlation_id, registered.causation_id) == ("ep-1", "ep-1", event_id)
     assert registered.event_time.seconds == run.watermark.seconds
     assert dict(run.run.snapshot.frames) == {"s/delays/0": 1}
-    finished = [e for e in world.bus.events(events_pb2.TrainingFinished) if e.payload.run_id == run.run.id]
+    finished: list[Event] = []
+    while not finished:
+        await asyncio.sleep(0)
+        finished = [e for e in world.bus.events(events_pb2.TrainingFinished) if e.payload.run_id == run.run.id]
     assert len(finished) == 1
     assert (finished[0].correlation_id, finished[0].causation_id) == ("ep-1", event_id)
     assert finished[0].payload.candidate_version == run.run.version

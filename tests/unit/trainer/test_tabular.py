@@ -119,6 +119,22 @@ def test_a_number_that_was_never_missing_in_training_may_be_missing_in_service(t
     assert float(np.abs(native - served).max()) < 1e-5
 
 
+def test_an_infinite_input_takes_the_side_it_took_in_training(tmp_path: Path) -> None:
+    # Where only *being missing* tells something, a split sends every number left, infinity too.
+    table = rows(2_000, seed=4)
+    missing = np.isnan(table.column("wind").to_numpy(zero_copy_only=False))
+    label = pa.array(np.where(np.random.default_rng(0).random(2_000) < 0.9, missing, ~missing).astype(float))
+    constant = pa.array(np.where(missing, np.nan, 1.0).astype(np.float32))
+    table = table.set_column(table.schema.get_field_index("label"), "label", label)
+    table = table.set_column(table.schema.get_field_index("wind"), "wind", constant)
+    model = train(tmp_path, table, features=["wind", "temp"])
+    native, served = parity(tmp_path, "binary")
+    assert float(np.abs(native - served).max()) < 1e-5
+    infinite = pa.table({"wind": [float("inf"), 1.0], "temp": [50.0, 50.0]})
+    scores = Scorer(model, "binary").scores(infinite)
+    assert scores[0] == scores[1]
+
+
 def test_a_retrain_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     first = train(tmp_path / "a", rows()).read_bytes()
     assert train(tmp_path / "b", rows()).read_bytes() == first

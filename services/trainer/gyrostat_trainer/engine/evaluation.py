@@ -112,7 +112,8 @@ def _data(order: Order, proof: pa.Table, fit: pa.Table, inputs: list[str]) -> Ga
     for name in known:
         column = fit.column(name)
         if name in text_columns(fit, [name]):
-            missing[name] = column.null_count / max(fit.num_rows, 1)
+            empty = pc.sum(pc.equal(column, "").cast(pa.int64())).as_py() or 0
+            missing[name] = empty / max(fit.num_rows, 1)
             fresh = pc.invert(pc.is_in(proof.column(name), value_set=pc.unique(column.combine_chunks())))
             unseen[name] = float(pc.mean(fresh.cast(pa.float64())).as_py() or 0.0)
             constant += int(pc.count_distinct(column).as_py() <= 1)

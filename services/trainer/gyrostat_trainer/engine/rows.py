@@ -24,6 +24,8 @@ RESERVED = ("label", "event_time", "weight", "entity")
 KEY = "prediction_id"
 BATCH_ROWS = 65_536
 INSTANT = pa.timestamp("us", "UTC")
+# A missing value is written as it reaches a served graph, which knows no nulls.
+_MISSING = {pa.float32(): float("nan"), pa.string(): ""}
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,11 @@ def _schema(table: DeltaTable) -> Any:
     return table.to_pyarrow_dataset().schema
 
 
+_NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
+
+
 def _sql_type(kind: pa.DataType) -> str | None:
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+    if any(is_kind(kind) for is_kind in _NUMERIC):
         return "FLOAT"
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     return "VARCHAR" if text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
@@ -232,7 +237,8 @@ def _canonical(found: pa.Table, types: dict[str, str]) -> pa.Table:
         if field.name == "weight":
             columns.append(pa.array(np.where(usable > 0, usable, 1.0).astype(np.float32)))
         else:
-            columns.append(found.column(field.name).cast(field.type).combine_chunks())
+            column = found.column(field.name).cast(field.type).combine_chunks()
+            columns.append(pc.fill_null(column, _MISSING[field.type]) if field.name in types else column)
     return pa.table(columns, schema=schema)
 
 
