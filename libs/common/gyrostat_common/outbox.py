@@ -26,6 +26,7 @@ from gyrostat_common.errors import InvalidInput, Unavailable
 from gyrostat_common.ids import uuid7
 from gyrostat_common.rpc import replies
 from gyrostat_common.tables import leases, outbox
+from gyrostat_common.tasks import ended
 from gyrostat_common.times import to_us
 
 log = telemetry.get_logger("outbox")
@@ -176,8 +177,7 @@ class Relay:
                 raise Unavailable(f"the lease of relay {self._name} went to another") from None
             raise
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
 
     async def release(self) -> None:
         """Lets the next relay begin at once."""
@@ -211,6 +211,5 @@ async def relay(db: Database, producer: Producer, name: str, clock: Clock = _SYS
         yield working
     finally:
         db.when_outbox_grew.remove(working.wake)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended(task)
         await working.release()

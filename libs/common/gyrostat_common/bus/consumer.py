@@ -26,6 +26,7 @@ from gyrostat_common.bus.dispatch import ConsumerStopped, Dispatcher, Retries, d
 from gyrostat_common.bus.event import Route
 from gyrostat_common.bus.producer import KafkaProducer
 from gyrostat_common.settings import KafkaSettings
+from gyrostat_common.tasks import ended
 
 log = telemetry.get_logger("bus.consumer")
 lag_seconds = telemetry.gauge(
@@ -268,7 +269,8 @@ def _after(by_topic: dict[str, Any], name: str) -> list[str]:
 
 async def _stopped(client: AIOKafkaConsumer) -> None:
     try:
-        await asyncio.wait_for(client.stop(), 10.0)
+        async with asyncio.timeout(10.0):
+            await client.stop()
     except (TimeoutError, KafkaError, OSError) as error:
         log.warning("consumer_not_stopped", error=short(error))
 
@@ -288,6 +290,5 @@ async def consuming(
         consumer.close()
         done, _ = await asyncio.wait({task}, timeout=15)
         if not done:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
         await producer.close()

@@ -16,6 +16,7 @@ from gyrostat_common.bus.dispatch import ConsumerStopped, Dispatcher, Retries, d
 from gyrostat_common.bus.event import Event, Received, Route, StateHandler
 from gyrostat_common.bus.spans import sending, sent
 from gyrostat_common.errors import InvalidInput
+from gyrostat_common.tasks import ended
 
 FAST = Retries(first_s=0.001, most_s=0.01, in_place_s=5.0)
 
@@ -59,8 +60,7 @@ class MemoryBus:
         try:
             yield reader
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
 
     async def lag(self, group: str) -> dict[str, int]:
         topics = {topic for consumer in self._groups[group] for topic in consumer.dispatcher.routes}

@@ -21,6 +21,7 @@ from gyrostat_common.bus.event import Event
 from gyrostat_common.bus.spans import sending, sent
 from gyrostat_common.errors import InvalidInput, Unavailable
 from gyrostat_common.settings import KafkaSettings
+from gyrostat_common.tasks import ended
 
 log = telemetry.get_logger("bus.producer")
 sent_total = telemetry.counter("gyrostat_producer_records", "Records sent and acknowledged", ("topic",))
@@ -175,7 +176,8 @@ def _closed(client: AIOKafkaProducer) -> bool:
 async def _stopped(client: AIOKafkaProducer, within_s: float = STOP_WITHIN_S) -> None:
     """A stop of an idempotent producer waits for ever while the broker is down."""
     try:
-        await asyncio.wait_for(client.stop(), within_s)
+        async with asyncio.timeout(within_s):
+            await client.stop()
     except (TimeoutError, KafkaError, OSError):
         log.warning("producer_not_flushed")
 
@@ -188,6 +190,5 @@ async def producing(kafka: KafkaSettings) -> AsyncIterator[KafkaProducer]:
     try:
         yield producer
     finally:
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
+        await ended(connecting)
         await producer.close()

@@ -19,6 +19,7 @@ from gyrostat_common.bus.event import Received, StateHandler, Tombstone
 from gyrostat_common.bus.spans import processing
 from gyrostat_common.errors import AlreadyExists, Overloaded, Unavailable, kind_of
 from gyrostat_common.settings import KafkaSettings
+from gyrostat_common.tasks import ended
 
 log = telemetry.get_logger("bus.state")
 
@@ -73,7 +74,8 @@ class KafkaStateReader:
                     await self._check_caught_up(client, ends)
         finally:
             try:
-                await asyncio.wait_for(client.stop(), 5.0)
+                async with asyncio.timeout(5.0):
+                    await client.stop()
             except (TimeoutError, KafkaError, OSError) as error:
                 log.warning("state_reader_not_closed", error=short(error))
 
@@ -146,5 +148,4 @@ async def reading_state(
     try:
         yield reader
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended(task)
