@@ -5,9 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+from gyrostat_common import telemetry
 from gyrostat_registry.domain.errors import BadArtifact
 from gyrostat_registry.domain.version import Signature, TensorSpec
 
+log = telemetry.get_logger(__name__)
 _LONGEST_ANSWER = 4 * 1024 * 1024
 
 
@@ -21,29 +23,28 @@ class GraphReader:
     async def signature(self, path: Path) -> Signature:
         """What the graph in the file declares. BadArtifact says why the file cannot be served."""
         async with self._slots:
-            said = await self._said(path)
+            said, complaint = await self._said(path)
         try:
             answer = json.loads(said)
         except ValueError as exc:
-            raise BadArtifact("the artifact cannot be read as ONNX: the reader crashed on it") from exc
+            log.warning("graph_reader_crashed", complaint=complaint)
+            raise BadArtifact(f"the artifact cannot be read as ONNX: the reader crashed on it ({complaint})") from exc
         if "refused" in answer:
             raise BadArtifact(f"the artifact cannot be served: {answer['refused']}")
         return Signature(_tensors(answer["inputs"]), _tensors(answer["outputs"]))
 
-    async def _said(self, path: Path) -> bytes:
+    async def _said(self, path: Path) -> tuple[bytes, str]:
+        """What the child printed, and how it ended: its exit code and the last line of its complaint."""
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-m", "gyrostat_registry.engine.graph", str(path),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb"},
         )  # fmt: skip
         assert child.stdout is not None
+        assert child.stderr is not None
         try:
             async with asyncio.timeout(self._timeout_s):
-                said = await child.stdout.read(_LONGEST_ANSWER)
-                while (
-                    more := await child.stdout.read(_LONGEST_ANSWER - len(said)) if len(said) < _LONGEST_ANSWER else b""
-                ):
-                    said += more
+                said, complaint = await asyncio.gather(_bounded(child.stdout), _bounded(child.stderr))
                 await child.wait()
         except TimeoutError as exc:
             raise BadArtifact(f"the artifact cannot be read as ONNX within {self._timeout_s:g} s") from exc
@@ -51,7 +52,16 @@ class GraphReader:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-        return said
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:]
+        return said, ": ".join([f"exit code {child.returncode}", *(line[:300] for line in last)])
+
+
+async def _bounded(stream: asyncio.StreamReader) -> bytes:
+    """The first 4 MiB; the child is killed, or gets a broken pipe, when it says more."""
+    said = b""
+    while len(said) < _LONGEST_ANSWER and (more := await stream.read(_LONGEST_ANSWER - len(said))):
+        said += more
+    return said
 
 
 def _tensors(listed: list[dict[str, object]]) -> tuple[TensorSpec, ...]:
