@@ -1,5 +1,6 @@
 """A registry through `open_app`'s wiring: a roll-out from registration to promotion, driven by verdicts alone."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,3 +96,24 @@ async def test_a_refused_version_is_rejected_and_promoted_only_by_force(registry
     assert done.rollout.by_hand
     await registry.judge(ROLL_BACK, EVENT_TIME + DAY)
     assert (await registry.plan()).champion.number == 1
+
+
+async def scraped(registry: Registry) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", registry.app.metrics_port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    text = (await reader.read()).decode()
+    writer.close()
+    return text
+
+
+async def test_the_metrics_say_who_is_live(registry: Registry) -> None:
+    await registry.model("weather")
+    await registry.version("weather", weight=1.0)
+    await registry.version("weather", weight=2.0)
+    await registry.judge(ADVANCE, EVENT_TIME + DAY, "weather")
+    text = await scraped(registry)
+    place = 'environment="production",model="weather"'
+    assert f'gyrostat_live_info{{{place},role="champion",version="1"}} 1.0' in text
+    assert f'gyrostat_live_info{{{place},role="canary",version="2"}} 1.0' in text
+    assert f'{place},role="shadow_candidate"' not in text
+    assert f"gyrostat_rollout_step{{{place}}} 1.0" in text

@@ -84,9 +84,11 @@ async def opened(
         await _show_all(core)
         async with (
             events.read_state(ServingPlan, mirror.heard) as reader,
-            _comparing(core.repair, mirror, reader, settings.compare_every_s),
+            _comparing(core, mirror, reader, settings.compare_every_s),
             events.consume("registry", routes(core.cases, db, clock)) as consumer,
-            telemetry.serve_metrics(settings.metrics_address, ready=lambda: consumer.problem) as metrics_port,
+            telemetry.serve_metrics(
+                settings.metrics_address, ready=lambda: consumer.problem or reader.problem
+            ) as metrics_port,
             rpc.serve(settings.grpc_address, [_service(core, db)]) as server,
         ):
             try:
@@ -136,14 +138,12 @@ async def _show_all(core: Core) -> None:
 
 
 @asynccontextmanager
-async def _comparing(
-    repair: Repair, mirror: PlanMirror, reader: bus.StateReader, every_s: float
-) -> AsyncIterator[None]:
+async def _comparing(core: Core, mirror: PlanMirror, reader: bus.StateReader, every_s: float) -> AsyncIterator[None]:
     async def run() -> None:
         await reader.caught_up.wait()
         sure = True
         while True:
-            count = await _compared(repair, mirror, sure)
+            count = await _compared(core, mirror, sure)
             sure = sure and count is None
             # Events that wait in the outbox hide what the log holds: look again soon.
             await asyncio.sleep(min(every_s, 1.0) if count is None else every_s)
@@ -156,9 +156,11 @@ async def _comparing(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _compared(repair: Repair, mirror: PlanMirror, sure: bool) -> int | None:
+async def _compared(core: Core, mirror: PlanMirror, sure: bool) -> int | None:
     try:
-        count = await repair.compare(mirror.last, mirror.highest, sure=sure)
+        # Another registry on the same database may have made plans that this one has not shown.
+        await _show_all(core)
+        count = await core.repair.compare(mirror.last, mirror.highest, sure=sure)
     except GyrostatError as error:
         log.warning("plans_not_compared", error=str(error))
         return 0
