@@ -59,7 +59,10 @@ def frames_of(count: int, rows: int, features: int) -> tuple[list[bytes], pa.Tab
         )  # fmt: skip
         out.append(frame.SerializeToString())
     reference = pa.table(
-        {**{k: v.reshape(-1) for k, v in numeric.items()}, **{k: pa.array(v.reshape(-1).tolist()) for k, v in words.items()}}
+        {
+            **{k: v.reshape(-1) for k, v in numeric.items()},
+            **{k: pa.array(v.reshape(-1).tolist()) for k, v in words.items()},
+        }
     )
     return out, reference, scores.reshape(-1)
 
@@ -84,7 +87,9 @@ async def main(count: int, rows: int, features: int) -> None:
             total = count * rows
 
             def tell(what: str, cpu: float, wall: float, n: int = total) -> None:
-                print(f"{what:<22} {n / cpu:>10,.0f} rows per CPU second  {n / wall:>10,.0f} rows/s  {cpu / n * 1e6:6.1f} µs/row")
+                print(
+                    f"{what:<22} {n / cpu:>10,.0f} rows per CPU second  {n / wall:>10,.0f} rows/s  {cpu / n * 1e6:6.1f} µs/row"
+                )
 
             start = time.process_time(), time.perf_counter()
             decoded = [decoding.frame(pb.PredictionLogged.FromString(r)) for r in raw]

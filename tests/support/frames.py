@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2 as models
 from gyrostat_common.bus import Event
@@ -36,7 +37,9 @@ def column(name: str, values: Sequence[Any] | np.ndarray[Any, Any], shape: Seque
         data = b"".join(len(t).to_bytes(4, "little") + t for t in texts)
         return pb.Column(name=name, datatype="BYTES", shape=shape, values=data, validity=validity)
     if array.dtype.kind == "f":
-        return pb.Column(name=name, datatype="FP32", shape=shape, values=array.astype("<f4").tobytes(), validity=validity)
+        return pb.Column(
+            name=name, datatype="FP32", shape=shape, values=array.astype("<f4").tobytes(), validity=validity
+        )
     return pb.Column(name=name, datatype="INT64", shape=shape, values=array.astype("<i8").tobytes(), validity=validity)
 
 

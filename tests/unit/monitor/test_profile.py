@@ -5,9 +5,10 @@ rows.
 import numpy as np
 import pyarrow as pa
 import pytest
-from gyrostat_common.profile import Category, Numeric, Profile, ProfileInvalid, build_profile, losses
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gyrostat_common.profile import Category, Numeric, Profile, ProfileInvalid, build_profile, losses
 
 DAY_US = 86_400_000_000
 

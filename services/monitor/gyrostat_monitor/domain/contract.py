@@ -11,7 +11,7 @@ from gyrostat_common.profile import Category, Feature, Profile
 from gyrostat_monitor.domain.findings import Statistic
 from gyrostat_monitor.domain.ticks import FUTURE, Layout, Tick
 
-FLOORS = {"missing_share": 0.10, "unseen_share": 0.05, "out_of_range_share": 0.05, "future_event_time_share": 0.02}
+FLOORS = {"missing_share": 0.30, "unseen_share": 0.05, "out_of_range_share": 0.10, "future_event_time_share": 0.02}
 """A share must exceed the reference's by this much."""
 Z = 5.0
 """And by this many standard errors."""
@@ -37,7 +37,7 @@ def _of_feature(feature: Feature, layout: Layout, tick: Tick, slack: float) -> l
         return []
     reference = feature.missing_share
     # A feature that is often missing goes missing in stretches: the floor widens with its own spread.
-    wide = 3.0 * sqrt(reference * (1.0 - reference))
+    wide = 4.0 * sqrt(reference * (1.0 - reference))
     checks = [("missing_share", int(counts[-1]), reference, "missing", wide)]
     if isinstance(feature, Category):
         checks.append(("unseen_share", int(counts[-2]), 0.0, "never seen in the reference", 0.0))
