@@ -369,3 +369,9 @@ def test_unreachable_is_quick(run):
     with pytest.raises(Unreachable):
         raise run("models", "list", "--registry", "127.0.0.1:1", "--trace").exception
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("words", [("rollouts", "list"), ("episodes", "list")])
+def test_a_list_is_narrowed_to_a_model_with_or_without_the_option(services, read, words):
+    assert len(read(*words, "fraud")) == len(read(*words, "--model", "fraud")) == 1
+    assert read(*words, "other") == []

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gyrostat_client.cli.options import Json, Limit, Model, OptionalModel
+from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel
 from gyrostat_client.cli.output import details, minute, number, print_json, say, table, utc
 from gyrostat_client.cli.session import session
 
@@ -17,7 +17,7 @@ outcomes = typer.Typer(help="What really happened.", no_args_is_help=True)
 OutcomeFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FILE]",
+        metavar="FILE",
         exists=True,
         dir_okay=False,
         help="CSV, JSONL or Parquet with prediction_id | request_id,row | entity,at and value, observed_at.",
@@ -30,9 +30,10 @@ Start = Annotated[str, typer.Option("--from", help="Event time, inclusive, RFC 3
 End = Annotated[str, typer.Option("--to", help="Event time, exclusive, RFC 3339 or a date.")]
 
 
-@episodes.command("list", epilog="Example: gyrostat episodes list --model fraud --open")
+@episodes.command("list", epilog="Example: gyrostat episodes list fraud --open")
 def list_episodes(
     ctx: typer.Context,
+    named: NamedModel = "",
     model: OptionalModel = "",
     open_only: Annotated[bool, typer.Option("--open", help="Only those that are not over.")] = False,
     kind: Annotated[str, typer.Option(help="data, prediction, performance, data_quality, …")] = "",
@@ -43,7 +44,10 @@ def list_episodes(
     from gyrostat_client.plain import word
 
     with session(ctx) as client:
-        found = [one.latest for one in client.episodes.list(model, open_only=open_only, kind=kind.lower(), limit=limit)]
+        found = [
+            one.latest
+            for one in client.episodes.list(named or model, open_only=open_only, kind=kind.lower(), limit=limit)
+        ]
     if as_json:
         return print_json(found)
     table(
@@ -168,9 +172,10 @@ def list_windows(
     )
 
 
-@quality.command("verdicts", epilog="Example: gyrostat quality verdicts --model fraud")
+@quality.command("verdicts", epilog="Example: gyrostat quality verdicts fraud")
 def list_judgements(
     ctx: typer.Context,
+    named: NamedModel = "",
     model: OptionalModel = "",
     rollout: Annotated[str, typer.Option(help="Only of this roll-out.")] = "",
     limit: Limit = 30,
@@ -180,7 +185,7 @@ def list_judgements(
     from gyrostat_client.plain import word
 
     with session(ctx) as client:
-        found = client.quality.judgements(model, rollout_id=rollout, limit=limit)
+        found = client.quality.judgements(named or model, rollout_id=rollout, limit=limit)
     if as_json:
         return print_json(found)
     table(

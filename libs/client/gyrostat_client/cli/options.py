@@ -19,6 +19,7 @@ def complete_model(ctx: typer.Context, incomplete: str) -> list[str]:
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="At most this many.")]
 Model = Annotated[str, typer.Argument(help="Name of the model.", autocompletion=complete_model)]
+NamedModel = Annotated[str, typer.Argument(metavar="MODEL", help="Only of this model.", autocompletion=complete_model)]
 OptionalModel = Annotated[str, typer.Option("--model", "-m", help="Only of this model.", autocompletion=complete_model)]
 Version = Annotated[
     str, typer.Argument(metavar="VERSION", help="fraud:3, fraud@champion or fraud:v1.2.", autocompletion=complete_model)

@@ -21,7 +21,7 @@ Served = Annotated[
 ]
 RowsFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[FILE]", help="JSON: a row, a list of rows, or lists by input name; - reads from stdin."),
+    typer.Argument(metavar="FILE", help="JSON: a row, a list of rows, or lists by input name; - reads from stdin."),
 ]
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", help="name=value; a list is written [1,2]. May be given again.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gyrostat_client.cli.options import Json, Limit, Model, OptionalModel, Reason, RequestId
+from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, Reason, RequestId
 from gyrostat_client.cli.output import details, minute, percent, print_json, say, table, utc
 from gyrostat_client.cli.session import session
 
@@ -23,6 +23,7 @@ RolloutId = Annotated[str, typer.Argument(metavar="ID", help="Id of the roll-out
 @rollouts.command("list", epilog="Example: gyrostat rollouts list --open")
 def list_rollouts(
     ctx: typer.Context,
+    named: NamedModel = "",
     model: OptionalModel = "",
     open_only: Annotated[bool, typer.Option("--open", help="Only those that are not over.")] = False,
     limit: Limit = 50,
@@ -32,7 +33,7 @@ def list_rollouts(
     from gyrostat_client.plain import word
 
     with session(ctx) as client:
-        found = client.rollouts.list(model, open_only=open_only, limit=limit)
+        found = client.rollouts.list(named or model, open_only=open_only, limit=limit)
     if as_json:
         return print_json(found)
     table(
@@ -152,9 +153,10 @@ def plan_history(ctx: typer.Context, model: Model, limit: Limit = 50, as_json: J
     )
 
 
-@audit.command("list", epilog="Example: gyrostat audit list --model fraud --actor ada")
+@audit.command("list", epilog="Example: gyrostat audit list fraud --by ada")
 def list_audit(
     ctx: typer.Context,
+    named: NamedModel = "",
     model: OptionalModel = "",
     actor: Annotated[str, typer.Option("--by", help="Only of this actor.")] = "",
     limit: Limit = 50,
@@ -162,7 +164,7 @@ def list_audit(
 ) -> None:
     """Calls and decisions that changed something, newest first."""
     with session(ctx) as client:
-        found = client.audit.list(model, actor=actor, limit=limit)
+        found = client.audit.list(named or model, actor=actor, limit=limit)
     if as_json:
         return print_json(found)
     table(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gyrostat_client.cli.options import Json, Limit, Model, OptionalModel, Reason, RequestId
+from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, Reason, RequestId
 from gyrostat_client.cli.output import (
     console,
     details,
@@ -30,11 +30,13 @@ datasets = typer.Typer(help="Rows brought along: the first training data.", no_a
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 
 
-@runs.command("list", epilog="Example: gyrostat runs list --model fraud")
-def list_runs(ctx: typer.Context, model: OptionalModel = "", limit: Limit = 50, as_json: Json = False) -> None:
+@runs.command("list", epilog="Example: gyrostat runs list fraud")
+def list_runs(
+    ctx: typer.Context, named: NamedModel = "", model: OptionalModel = "", limit: Limit = 50, as_json: Json = False
+) -> None:
     """Trainings, newest first."""
     with session(ctx) as client:
-        found = client.runs.list(model, limit=limit)
+        found = client.runs.list(named or model, limit=limit)
     if as_json:
         return print_json(found)
     table(
@@ -72,11 +74,13 @@ def watch_run(ctx: typer.Context, run: RunId, as_json: Json = False) -> None:
     _finish(last, as_json=as_json)
 
 
-@runs.command("why", epilog="Example: gyrostat runs why --model fraud")
-def why(ctx: typer.Context, model: OptionalModel = "", limit: Limit = 50, as_json: Json = False) -> None:
+@runs.command("why", epilog="Example: gyrostat runs why fraud")
+def why(
+    ctx: typer.Context, named: NamedModel = "", model: OptionalModel = "", limit: Limit = 50, as_json: Json = False
+) -> None:
     """What was decided about each cause, also the decision not to train."""
     with session(ctx) as client:
-        found = client.runs.decisions(model, limit=limit)
+        found = client.runs.decisions(named or model, limit=limit)
     if as_json:
         return print_json(found)
     table(
