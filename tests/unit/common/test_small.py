@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
@@ -107,6 +108,14 @@ def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> No
     }
     assert failed["exception"][0]["exc_type"] == "KeyError"
     assert tensor not in json.dumps(failed)  # values of local variables stay inside
+
+
+def test_a_reader_of_the_log_that_went_away_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_module.configure(LogSettings())
+    gone = io.StringIO()
+    gone.close()
+    monkeypatch.setattr("sys.stdout", gone)
+    telemetry.get_logger("test").error("lost")
 
 
 def test_debug_lines_are_off_by_default(capsys: pytest.CaptureFixture[str]) -> None:

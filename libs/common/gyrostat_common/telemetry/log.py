@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, cast
 
 import structlog
@@ -50,7 +51,7 @@ def configure(settings: LogSettings, service: str = "") -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=_Stdout,
         cache_logger_on_first_use=False,
     )
     # Libraries speak through `logging`: their warnings become lines of ours.
@@ -70,7 +71,8 @@ def add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappin
 
 def _to_sinks(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for sink in _sinks:
-        sink(event)
+        with suppress(Exception):  # telemetry must not hurt the service
+            sink(event)
     return event
 
 
@@ -78,6 +80,19 @@ def add_sink(sink: Sink) -> Callable[[], None]:
     """Every line goes to `sink` too, until the returned function is called."""
     _sinks.append(sink)
     return lambda: _sinks.remove(sink)
+
+
+class _Stdout:
+    """Writes lines to what is stdout now. A reader that went away, or a full disk, must not stop the service."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
 
 
 class _FromLogging(logging.Handler):
