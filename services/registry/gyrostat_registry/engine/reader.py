@@ -11,6 +11,8 @@ from gyrostat_registry.domain.version import Signature, TensorSpec
 
 log = telemetry.get_logger(__name__)
 _LONGEST_ANSWER = 4 * 1024 * 1024
+# Nothing of ours; one thread, for idle ones would count against the limit on memory.
+_ENVIRONMENT = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class GraphReader:
@@ -38,7 +40,7 @@ class GraphReader:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-m", "gyrostat_registry.engine.graph", str(path),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env={"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "upb"},
+            env=_ENVIRONMENT,
         )  # fmt: skip
         assert child.stdout is not None
         assert child.stderr is not None

@@ -25,8 +25,9 @@ log = telemetry.get_logger("registry")
 
 def routes(cases: Cases, database: Database, clock: Clock) -> list[Route]:
     """Each event has its effect once: its id is kept in the transaction of the effect."""
+    ear = Ear(cases)
 
-    def once(handle: Callable[[Received], Awaitable[object]]) -> Callable[[Received], Awaitable[None]]:
+    def once(handle: Callable[[Received], Awaitable[None]]) -> Callable[[Received], Awaitable[None]]:
         async def handled(received: Received) -> None:
             async with database.transaction() as tx:
                 if await inbox.first_time(tx, received, clock):
@@ -34,41 +35,47 @@ def routes(cases: Cases, database: Database, clock: Clock) -> list[Route]:
 
         return handled
 
-    async def judged(received: Received) -> None:
-        judgement = judgement_of(received)
+    return [
+        Route(pb.CanaryJudged, handle=once(ear.judged)),
+        Route(pb.DriftDetected, handle=once(ear.drifted)),
+        Route(pb.TrainingFinished, handle=once(ear.trained)),
+        # The newest heartbeat wins, so a repeat needs no memory.
+        Route(pb.PlanApplied, handle=ear.applied),
+    ]
+
+
+class Ear:
+    """Turns events into calls of use cases."""
+
+    def __init__(self, cases: Cases) -> None:
+        self._cases = cases
+
+    async def judged(self, received: Received) -> None:
+        """canary.judged: what the registry does follows from this event, so it becomes the cause."""
         event = received.event
         caller = Caller(REGISTRY, correlation_id=event.correlation_id, causation_id=event.id)
-        kept = await cases.rollouts.judged(judgement, caller)
+        kept = await self._cases.rollouts.judged(judgement_of(received), caller)
         log.info(
-            "canary_judged",
-            model=kept.model,
-            version=kept.version,
-            rollout_id=kept.rollout_id,
-            verdict=str(kept.verdict),
-            outcome=kept.outcome,
-            paired_rows=kept.paired_rows,
-        )
+            "canary_judged", model=kept.model, version=kept.version, rollout_id=kept.rollout_id,
+            verdict=str(kept.verdict), outcome=kept.outcome, paired_rows=kept.paired_rows,
+        )  # fmt: skip
 
-    async def drifted(received: Received) -> None:
-        await cases.evidence.episode_heard(episode_of(received))
+    async def drifted(self, received: Received) -> None:
+        """drift.detected: kept for lineage."""
+        await self._cases.evidence.episode_heard(episode_of(received))
 
-    async def trained(received: Received) -> None:
-        await cases.evidence.training_heard(training_of(received))
+    async def trained(self, received: Received) -> None:
+        """training.finished: kept for lineage."""
+        await self._cases.evidence.training_heard(training_of(received))
 
-    async def applied(received: Received) -> None:
+    async def applied(self, received: Received) -> None:
+        """plan.applied: what a replica serves now."""
         payload = received.event.payload
         assert isinstance(payload, pb.PlanApplied)
         at = from_proto(payload.at) or from_us(received.timestamp_ms * 1000)
         environment = payload.environment or DEFAULT_ENVIRONMENT
-        await cases.evidence.replica_heard(Replica(payload.replica, environment, at, payload.SerializeToString()))
-
-    return [
-        Route(pb.CanaryJudged, handle=once(judged)),
-        Route(pb.DriftDetected, handle=once(drifted)),
-        Route(pb.TrainingFinished, handle=once(trained)),
-        # The newest heartbeat wins, so a repeat needs no memory.
-        Route(pb.PlanApplied, handle=applied),
-    ]
+        replica = Replica(payload.replica, environment, at, payload.SerializeToString())
+        await self._cases.evidence.replica_heard(replica)
 
 
 def judgement_of(received: Received) -> Judgement:
