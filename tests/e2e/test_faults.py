@@ -9,7 +9,7 @@ import pytest
 
 from gyrostat_client import AsyncClient
 from gyrostat_local import LocalSystem
-from support.journeys import Traffic, a_live_model, archive_rows, client_of, eventually
+from support.journeys import Traffic, a_live_model, archive_rows, client_of, eventually, spec
 from support.system import a_system
 
 pytestmark = [pytest.mark.timeout(240)]
@@ -89,7 +89,7 @@ async def _try_create(client: AsyncClient) -> bool:
     from gyrostat_common.errors import Unavailable
 
     try:
-        await client.models.create("waiting", request_id="create-waiting")
+        await client.models.create("waiting", spec(), request_id="create-waiting")
     except Unavailable:
         return False
     return True
