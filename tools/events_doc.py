@@ -94,17 +94,8 @@ def document(files: FileDescriptorSet) -> dict[str, Any]:
     messages: dict[str, Any] = {}
     for file, message, comment in event_messages(files):
         topic = message.options.Extensions[TOPIC]
-        full = f"{file.package}.{message.name}"
         channels[topic.name] = channel(topic, message.name, comment)
-        messages[message.name] = {
-            "name": topic.type,
-            "title": message.name,
-            "summary": comment,
-            "contentType": "application/protobuf",
-            "headers": {"$ref": "#/components/schemas/CloudEventHeaders"},
-            "payload": {"$ref": f"#/components/schemas/{full}"},
-            "bindings": {"kafka": {"key": {"type": "string", "description": topic.key}}},
-        }
+        messages[message.name] = event(topic, f"{file.package}.{message.name}", comment)
         operations.update(topic_operations(topic, message.name))
     channels["dead-letters"] = dead_letters()
     messages["DeadLetter"] = {
@@ -141,6 +132,19 @@ def event_messages(files: FileDescriptorSet) -> Iterator[tuple[FileDescriptorPro
         for index, message in enumerate(file.message_type):
             if message.options.HasExtension(TOPIC):
                 yield file, message, comments.at(4, index)
+
+
+def event(topic: Any, full_name: str, comment: str) -> dict[str, Any]:
+    """Return the AsyncAPI message of an event."""
+    return {
+        "name": topic.type,
+        "title": full_name.rpartition(".")[2],
+        "summary": comment,
+        "contentType": "application/protobuf",
+        "headers": {"$ref": "#/components/schemas/CloudEventHeaders"},
+        "payload": {"$ref": f"#/components/schemas/{full_name}"},
+        "bindings": {"kafka": {"key": {"type": "string", "description": topic.key}}},
+    }
 
 
 def channel(topic: Any, message: str, comment: str) -> dict[str, Any]:
