@@ -163,7 +163,10 @@ class Beats:
 async def _tend(room: Room, *spools: Spool) -> None:
     await asyncio.to_thread(room.measure)
     for spool in spools:
-        await spool.tend()
+        try:
+            await spool.tend()
+        except OSError as error:
+            log.error("spool_not_flushed", spool=spool.spool_id, error=str(error))
 
 
 async def _keep_health(server: rpc.Server, models: LiveModels, readiness: Readiness) -> None:

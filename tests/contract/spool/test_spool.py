@@ -365,3 +365,21 @@ async def test_a_writer_never_takes_up_an_old_spool(tmp_path: Path):
     first.close()
     second.close()
     assert not writer_alive(first.folder)
+
+
+async def test_a_disk_that_is_full_costs_counts_and_never_an_answer(tmp_path: Path):
+    spool = a_spool(tmp_path)
+    put(spool, 0, 10)
+    whole, spool._file = spool._file, os.open("/dev/full", os.O_WRONLY)
+    put(spool, 10, 10)
+    put(spool, 20, 10)
+    os.close(spool._file)
+    spool._file = whole
+    put(spool, 30, 10)
+    log = MemoryLog()
+    books = await Shipping(spool.folder, log).to_the_end()
+    assert log.values() == [*range(10), *range(30, 40)]
+    spool.settle()
+    assert (spool.accepted, spool.dropped) == (40, {"disk": 20})
+    assert books.waiting == 0
+    spool.close()

@@ -25,6 +25,7 @@ class Call:
     tensors: Tensors
     outputs: Sequence[str] = ()
     traceparent: str = ""
+    decode_ns: int = 0
 
     def event_time(self) -> tuple[int, bool]:
         """(event time, whether the caller's lay more than 5 minutes ahead of arrival and was replaced by it)."""

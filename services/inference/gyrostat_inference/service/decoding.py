@@ -26,6 +26,7 @@ _RAW_ONLY = ("FP16", "BF16")
 
 def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]]) -> Call:
     """The request in domain words; arrival is now. Raises UnknownParameter, WrongTensor, InvalidInput."""
+    began = time.perf_counter_ns()
     parameters = _our_parameters(request)
     entity = parameters.get(ENTITY)
     if entity is None:
@@ -42,6 +43,7 @@ def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]])
         tensors=_tensors(request),
         outputs=[output.name for output in request.outputs],
         traceparent=traceparent if telemetry.sampled(traceparent) else "",
+        decode_ns=time.perf_counter_ns() - began,
     )
 
 

@@ -9,6 +9,7 @@ import fcntl
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,13 +104,26 @@ class Spool:
         os.rename(self.folder / f"{LOCK}.new", self.folder / LOCK)
 
     def _begin_segment(self) -> None:
-        old, path = self._file, segments.path_of(self.folder, self.accepted)
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        os.write(self._file, segments.FILE_HEAD.pack(segments.MAGIC, self.accepted))
+        path = segments.path_of(self.folder, self.accepted)
+        fresh = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            os.write(fresh, segments.FILE_HEAD.pack(segments.MAGIC, self.accepted))
+        except OSError:
+            os.close(fresh)
+            path.unlink()
+            raise
+        old, self._file = self._file, fresh
         self._size, self._born = segments.FILE_HEAD.size, time.monotonic()
         self._defined.clear()
         if old >= 0:
             self._retired.append(old)  # the next flush puts it on the disk and closes it, off the event loop
+
+    def _rotate(self) -> None:
+        """A new segment; without room for one, the present one grows on."""
+        try:
+            self._begin_segment()
+        except OSError as error:
+            log.error("spool_not_rotated", spool=self.spool_id, error=str(error))
 
     def number(self, group: Group) -> int:
         """The number by which this spool's entries name the group; by identity, because hashing one is slow."""
@@ -131,7 +145,7 @@ class Spool:
             return self.count(rows.rows, "full")
         payload = rows.encode()
         if self._size > SEGMENT_BYTES:
-            self._begin_segment()
+            self._rotate()
         data = segments.frame(self.accepted + rows.rows, payload)
         if rows.group not in self._defined:
             data = segments.frame(self.accepted, encode_group(rows.group, group)) + data
@@ -169,8 +183,9 @@ class Spool:
             self._size += written
             self.room.used_bytes += written
             return True
-        os.ftruncate(self._file, self._size)  # never leave half an entry in front of the next one
-        os.lseek(self._file, self._size, os.SEEK_SET)
+        with suppress(OSError):
+            os.ftruncate(self._file, self._size)  # never leave half an entry in front of the next one
+            os.lseek(self._file, self._size, os.SEEK_SET)
         return False
 
     async def flush(self) -> None:
@@ -196,7 +211,7 @@ class Spool:
         if self._owed:
             self.settle()
         if time.monotonic() - self._born > SEGMENT_AGE_S and self._size > segments.FILE_HEAD.size:
-            self._begin_segment()
+            self._rotate()
         await self.flush()
 
     def close(self) -> None:

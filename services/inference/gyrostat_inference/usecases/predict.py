@@ -92,12 +92,14 @@ class Predict:
         started = perf_counter_ns()
         try:
             taken, rows, outputs, chosen = await self._first_that_answers(live, attempts, call)
-        except GyrostatError:
-            self._failed(live, attempts[0], started)
+        except GyrostatError as error:
+            self._failed(live, attempts[0], started, counted=isinstance(error, ScoringFailed))
             raise
         version = live.loaded[taken.number]
         spent = perf_counter_ns() - started
         version.counters.success.add(spent)
+        version.counters.queue.add(0)  # nothing queues here: a request is scored when it has arrived
+        version.counters.compute_input.add(call.decode_ns)
         version.counters.last_inference_ms = call.arrival_us // 1000
         if taken.variant == "pinned":
             version.counters.pinned += 1
@@ -108,9 +110,10 @@ class Predict:
         self._meters.answered(call.model, taken.number, taken.variant, "OK", (perf_counter_ns() - started) / 1e9)
         return Answer(taken.number, taken.variant, live.plan.revision, [outputs[place] for place in chosen])
 
-    def _failed(self, live: LiveModel, attempt: Attempt, started: int) -> None:
+    def _failed(self, live: LiveModel, attempt: Attempt, started: int, counted: bool) -> None:
         spent = perf_counter_ns() - started
-        live.loaded[attempt.number].counters.fail.add(spent)
+        if not counted:
+            live.loaded[attempt.number].counters.fail.add(spent)
         self._meters.answered(live.plan.model, attempt.number, attempt.variant, "INVALID_ARGUMENT", spent / 1e9)
 
     @staticmethod
