@@ -10,6 +10,7 @@ import pytest
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus, telemetry
+from gyrostat_common.runtime import CannotStart
 from gyrostat_common.settings import ServiceSettings
 from support.events import Heard, a_promotion
 from support.otlp import Receiver, receiving
@@ -111,3 +112,6 @@ async def test_metrics_and_readiness_are_served_over_http() -> None:
         reason[0] = None
         assert await get(port, "/readyz") == ("200 OK", "ready\n")
         assert (await get(port, "/secret"))[0] == "404 Not Found"
+        with pytest.raises(CannotStart, match=f"cannot listen on 127.0.0.1:{port}: stop what uses the port"):
+            async with telemetry.serve_metrics(f"127.0.0.1:{port}"):
+                pass

@@ -8,6 +8,7 @@ On SQLite the writers of a process queue on a lock and begin with BEGIN IMMEDIAT
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -141,12 +142,19 @@ async def _driver_errors() -> AsyncIterator[None]:
     """A database that went away is Unavailable; a broken constraint stays what it is."""
     try:
         yield
-    except (OperationalError, OSError) as error:
+    except OSError as error:
         raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise Unavailable(f"the database closed the connection: {_first_line(error)}") from error
+        if error.connection_invalidated or (isinstance(error, OperationalError) and _is_away(error)):
+            raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
         raise
+
+
+def _is_away(error: OperationalError) -> bool:
+    """SQLite also says OperationalError of a statement that is wrong, and no repeat would mend that."""
+    if type(error.orig).__module__.startswith("sqlite3"):
+        return any(sign in str(error.orig) for sign in ("locked", "unable to open", "disk", "readonly"))
+    return True
 
 
 def _first_line(error: Exception) -> str:
@@ -177,11 +185,20 @@ def _engine(url: URL, schema: str | None) -> AsyncEngine:
             options["server_settings"] = {"search_path": schema}
         return create_async_engine(url, connect_args=options, pool_size=5, max_overflow=5, pool_pre_ping=True)
     if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _check_file(Path(url.database))
     engine = create_async_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
     event.listen(engine.sync_engine, "connect", _sqlite_connected)
     event.listen(engine.sync_engine, "begin", _sqlite_begun)
     return engine
+
+
+def _check_file(path: Path) -> None:
+    """Opens it once before the pool does: a thread of the pool that cannot would end in a traceback."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sqlite3.connect(path).close()
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(f"the database {path} cannot be opened: {error}") from error
 
 
 def _sqlite_connected(driver_connection: Any, _: Any) -> None:

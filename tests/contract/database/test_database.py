@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, func, inspect, select
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, func, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from gyrostat_common import database, marks
 from gyrostat_common.database import Database
@@ -144,8 +145,8 @@ async def test_conflicts_can_be_ignored_or_resolved(db: Database) -> None:
 def a_package(folder: Path, name: str, *versions: str) -> str:
     (folder / name / "versions").mkdir(parents=True)
     (folder / name / "__init__.py").write_text("")
-    for number, text in enumerate(versions, 1):
-        (folder / name / "versions" / f"{number:04}_step.py").write_text(text)
+    for number, version in enumerate(versions, 1):
+        (folder / name / "versions" / f"{number:04}_step.py").write_text(version)
     return name
 
 
@@ -177,6 +178,19 @@ async def test_a_schema_is_made_when_it_is_missing(postgres: str) -> None:
         assert "marks" in tables
     async with database.open(postgres, schema="gyrostat_monitor") as db:
         assert await known(db) == set()
+
+
+async def test_a_wrong_statement_is_a_bug_and_not_an_outage(db: Database) -> None:
+    with pytest.raises(DBAPIError):
+        async with db.reading() as tx:
+            await tx.execute(text("SELECT * FROM nowhere"))
+
+
+async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Unavailable, match="unable to open"):
+        async with database.open(f"sqlite+aiosqlite:///{tmp_path}/folder"):
+            pass
 
 
 async def test_a_database_that_is_away_is_unavailable() -> None:

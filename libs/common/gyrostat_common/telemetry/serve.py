@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from gyrostat_common.runtime import CannotStart
 from gyrostat_common.telemetry.metrics import render
 
 
@@ -24,7 +25,10 @@ async def serve_metrics(address: str, ready: Callable[[], str | None] = lambda: 
             writer.close()
 
     host, _, port = address.rpartition(":")
-    server = await asyncio.start_server(answer, host.strip("[]") or None, int(port), limit=16384)
+    try:
+        server = await asyncio.start_server(answer, host.strip("[]") or None, int(port), limit=16384)
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"cannot listen on {address}: stop what uses the port or choose another address") from error
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
