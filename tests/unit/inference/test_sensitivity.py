@@ -5,6 +5,7 @@ import numpy as np
 from gyrostat_common import oip
 from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
 from gyrostat_inference.domain.sensitivity import Bins, Keeping, levels
+from gyrostat_inference.store.cache import ProfileFiles
 
 AGE, NAME = TensorSpec("age", "FP32", (-1, 1)), TensorSpec("name", "BYTES", (-1, 1))
 EDGES = np.array([10.0, 20.0])
@@ -61,3 +62,23 @@ def test_an_entity_is_kept_as_its_input_is():
     assert keeping(Sensitivity.PLAIN).entity("name", CANARY) == CANARY
     digest = keeping(Sensitivity.HASH).entity("name", CANARY)
     assert digest == hashed(b"k", CANARY)[0]
+
+
+def test_bins_come_from_the_reference_profile(tmp_path: Path):
+    rng = np.random.default_rng(7)
+    ages = rng.normal(40, 10, 2000).astype(np.float32)
+    times = np.arange(2000, dtype=np.int64) * 3_600_000_000
+    labels = (rng.random(2000) < 0.3).astype(float)
+    profile = build_profile(pa.table({"age": ages}), rng.random(2000), labels, times, {"age": 1.0}, "binary")
+    path = tmp_path / "profile.json"
+    path.write_text(profile.to_json())
+    kept = Keeping({"age": Sensitivity.BUCKET}, ProfileFiles().bins(path), b"k")
+    values = np.array([[40.0], [40.01], [-1e9], [np.nan]], np.float32)
+    raw = kept.values(AGE, (1,), values, values.tobytes(), 4)
+    first, second, low, missing = np.frombuffer(raw, "<f4")
+    feature = profile.feature("age")
+    assert feature is not None
+    assert feature.bins(np.array([first, second])).tolist() == feature.bins(values.ravel()[:2]).tolist()
+    assert low == np.float32(ages.min())
+    assert np.isnan(missing)
+    assert first not in values
