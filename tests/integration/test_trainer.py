@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
+import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -304,6 +306,57 @@ async def test_an_unknown_model_run_and_pipeline_are_refused(world: World) -> No
     world.registry.spec.retrain.pipeline = "missing"
     with pytest.raises(grpc.aio.AioRpcError, match="no pipeline 'missing'"):
         await world.start()
+
+
+OWN_PIPELINE = """
+import os, onnx
+from onnx import TensorProto as T, helper as h
+inputs = [h.make_tensor_value_info("wind", T.FLOAT, ["n", 1])]
+outputs = [h.make_tensor_value_info("chance", T.FLOAT, ["n", 1])]
+graph = h.make_graph([h.make_node("Sigmoid", ["filled"], ["chance"])], "g", inputs, outputs, [
+    h.make_tensor("zero", T.FLOAT, [], [0.0])])
+graph.node.insert(0, h.make_node("Max", ["wind", "zero"], ["filled"]))
+graph.node.insert(0, h.make_node("IsNaN", ["wind"], ["missing"]))
+graph.node.insert(1, h.make_node("Where", ["missing", "zero", "wind"], ["known"]))
+graph.node[2].input[0] = "known"
+model = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=10)
+onnx.save(model, os.path.join(os.environ["GYROSTAT_OUTPUT"], "model.onnx"))
+"""
+
+
+async def test_anybodys_command_is_a_pipeline_and_owes_nothing_but_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    await asyncio.to_thread((folder / "train.py").write_text, OWN_PIPELINE)
+    mine = {"mine": {"command": [sys.executable, "train.py"], "folder": str(folder)}}
+    registry = FakeRegistry(a_spec(pipeline="mine", parameters_json=""))
+    registry.spec.score_output = "chance"
+    more = {"GYROSTAT_TRAINER__PIPELINES": json.dumps(mine)}
+    async with a_world(tmp_path, registry, MemoryBus(), **more) as world:
+        await world.import_history(labelled_rows(40))
+        run = await world.ended((await world.start()).run.id)
+    assert run.run.status == "succeeded", run.run.error
+    assert numbers(run)["parity.rows"] == 0
+    assert numbers(run)["quality.loss"] > 0
+    assert run.run.code_digest.startswith("sha256:")
+    profile = Profile.from_json(registry.artifacts[registry.versions[0].profile_sha256])
+    assert [feature.name for feature in profile.features] == ["wind"]
+
+
+async def test_a_closing_trainer_ends_its_watchers_instead_of_waiting_for_them(tmp_path: Path) -> None:
+    registry = FakeRegistry(a_spec())
+    async with serving(registry) as address, AsyncExitStack() as trainer:
+        running = await trainer.enter_async_context(running_trainer(tmp_path, MemoryBus(), address))
+        async with rpc.connect(f"127.0.0.1:{running.grpc_port}") as channel:
+            stub = trainer_pb2_grpc.TrainerServiceStub(channel)
+            started = await stub.StartTraining(trainer_pb2.StartTrainingRequest(request_id="r", model=MODEL))
+            registry.away = True
+            watch = stub.WatchRun(trainer_pb2.WatchRunRequest(run_id=started.run.run.id))
+            await watch.read()
+            await trainer.aclose()
+            with pytest.raises(grpc.aio.AioRpcError, match="the trainer is closing"):
+                async for _ in watch:
+                    pass
 
 
 async def test_a_restarted_trainer_goes_on_where_it_was(tmp_path: Path) -> None:

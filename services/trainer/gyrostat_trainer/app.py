@@ -134,6 +134,7 @@ async def _tasks(work: Work, decide: Decide, look_again_s: float) -> AsyncIterat
         try:
             yield
         finally:
+            work.bell.close()
             for task in tasks:
                 task.cancel()
 

@@ -43,5 +43,9 @@ class PlansNotRead(Unavailable):
     """The serving plans have not been read yet, so the policy of a model is not known."""
 
 
+class Closing(Unavailable):
+    """The process is ending in an orderly way."""
+
+
 class RegistryAway(Unavailable):
     """The registry did not answer; what was asked will be asked again."""

@@ -55,23 +55,7 @@ async def run(job: Job, stop: asyncio.Event, tell: Callable[[Progress], None]) -
     However this coroutine ends, no process of the job's group is alive afterwards.
     """
     started = time.monotonic()
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    environment = {**kept, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **job.environment}
-    try:
-        with job.log.open("ab") as log:
-            child = await asyncio.to_thread(
-                subprocess.Popen,
-                list(job.command),
-                cwd=job.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-    except OSError as exc:
-        raise JobFailed(f"{job.command[0]} cannot be started: {exc}") from exc
+    child = await asyncio.to_thread(_started, job)
     _remember(job, child.pid)
     end = asyncio.ensure_future(asyncio.to_thread(os.wait4, child.pid, 0))
     peak = _Peak(child.pid)
@@ -91,6 +75,25 @@ async def run(job: Job, stop: asyncio.Event, tell: Callable[[Progress], None]) -
     if child.returncode != 0:
         raise JobFailed(f"the job ended with exit code {child.returncode}: {tail(job.log)}")
     return cost
+
+
+def _started(job: Job) -> subprocess.Popen[bytes]:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    environment = {**kept, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **job.environment}
+    try:
+        with job.log.open("ab") as log:
+            return subprocess.Popen(
+                list(job.command),
+                cwd=job.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as exc:
+        raise JobFailed(f"{job.command[0]} cannot be started: {exc}") from exc
 
 
 class _Peak:

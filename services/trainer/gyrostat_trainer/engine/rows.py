@@ -130,7 +130,7 @@ def _types(tables: dict[str, DeltaTable]) -> dict[str, str]:
 
 
 def _schema(table: DeltaTable) -> Any:
-    return table.to_pyarrow_dataset().schema
+    return pa.schema(table.schema().to_arrow())
 
 
 _NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
@@ -139,7 +139,7 @@ _NUMERIC = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.t
 def _sql_type(kind: pa.DataType) -> str | None:
     if any(is_kind(kind) for is_kind in _NUMERIC):
         return "FLOAT"
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     return "VARCHAR" if text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) else None
 
 

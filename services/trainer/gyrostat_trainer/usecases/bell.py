@@ -12,6 +12,13 @@ class Bell:
 
     def __init__(self) -> None:
         self._events: dict[str, asyncio.Event] = {}
+        self.closing = False
+
+    def close(self) -> None:
+        """The process ends: everybody is woken for the last time."""
+        self.closing = True
+        for name in list(self._events):
+            self.ring(name)
 
     def next(self, name: str) -> asyncio.Event:
         """Take it before looking at the state, wait for it after."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gyrostat_common.clock import Clock
 from gyrostat_common.errors import InvalidInput
 from gyrostat_common.ids import Ids
-from gyrostat_trainer.domain.errors import RunOver
+from gyrostat_trainer.domain.errors import Closing, RunOver
 from gyrostat_trainer.domain.instants import microseconds
 from gyrostat_trainer.domain.policy import TRAIN
 from gyrostat_trainer.domain.runs import CANCELLED, QUEUED, Decision, Progress, Run
@@ -143,7 +143,7 @@ class Runs:
         return shown, runs[limit - 1].id if len(runs) > limit else ""
 
     async def watch(self, run_id: str) -> AsyncIterator[tuple[Run, Progress]]:
-        """The run now and at every change, until it has ended."""
+        """The run now and at every change, until it has ended. Closing when the process ends before."""
         last: tuple[Run, Progress] | None = None
         while True:
             changed = self._work.bell.next(run_id)
@@ -153,6 +153,8 @@ class Runs:
             last = now
             if not now[0].is_open:
                 return
+            if self._work.bell.closing:
+                raise Closing("the trainer is closing; watch again when it is back, the run goes on")
             await changed.wait()
 
     async def decisions(self, model: str, size: int, token: str) -> tuple[list[Decision], str]:
