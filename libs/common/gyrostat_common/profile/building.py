@@ -27,6 +27,8 @@ PERIODS = ((3_600, 1, 1), (3_600, 2, 2), (3_600, 3, 12), (21_600, 1, 1), (86_400
 PERIOD_ROWS = 20
 """A period with fewer rows has no mean worth comparing."""
 RESAMPLES = 2_000
+KNOWN_ROWS = 50_000
+"""At most so many rows, evenly spaced, describe an input."""
 
 
 def build_profile(
@@ -49,15 +51,19 @@ def build_profile(
     None; `event_times` datetime64 or int64 µs UTC; `importance` input → permutation importance (given, not computed
     here);
     `task` "binary" | "multiclass" | "regression". `history` with `history_times`: all rows known before, training rows
-    included; when given, movements *between periods* are measured on them, since a few held-out days know too little of
-    how weather or trade moves from day to day.
+    included; when given, inputs are described by them, and so are their movements *between periods*: a few days
+    know too little of what a feature is like and of how weather or trade moves from day to day. Scores and losses come
+    from the held-out rows alone.
     """
     times = microseconds(event_times)
     if len(times) != inputs.num_rows or len(scores) != inputs.num_rows or inputs.num_rows == 0:
         raise ProfileInvalid(f"{inputs.num_rows} input rows, {len(scores)} scores, {len(times)} event times")
     moving, moving_times = (inputs, times) if history is None else (history, microseconds(history_times))
+    known = (
+        moving if moving.num_rows <= KNOWN_ROWS else moving.take(np.arange(KNOWN_ROWS) * moving.num_rows // KNOWN_ROWS)
+    )
     features = tuple(
-        _feature(name, inputs.column(name), moving.column(name), moving_times, float(importance.get(name, 0.0)))
+        _feature(name, known.column(name), moving.column(name), moving_times, float(importance.get(name, 0.0)))
         for name in inputs.column_names
     )
     y = None if labels is None else np.asarray(labels, np.float64)
