@@ -83,8 +83,8 @@ async def test_another_task_has_its_own_transaction(db: Database) -> None:
     async with asyncio.timeout(20):
         async with db.transaction() as tx:
             await marks.advance(tx, "test", {"mine": 1})
-            other = asyncio.create_task(mark(db, "other"))
             seen = await asyncio.create_task(known(db))
+            other = asyncio.create_task(mark(db, "other"))
         await other
     assert seen == set()
     assert await known(db) == {"mine", "other"}
