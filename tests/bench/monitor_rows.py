@@ -1,4 +1,4 @@
-"""How many rows a second the monitor takes in: decoding, windows and join, archive, outcomes. CPU seconds of this process.
+"""How many rows a second the monitor takes in: decoding, windows and join, archive, outcomes. CPU seconds.
 
     python tests/bench/monitor_rows.py [frames] [rows a frame] [features]
 
@@ -88,7 +88,8 @@ async def main(count: int, rows: int, features: int) -> None:
 
             def tell(what: str, cpu: float, wall: float, n: int = total) -> None:
                 print(
-                    f"{what:<22} {n / cpu:>10,.0f} rows per CPU second  {n / wall:>10,.0f} rows/s  {cpu / n * 1e6:6.1f} µs/row"
+                    f"{what:<22} {n / cpu:>10,.0f} rows per CPU second  {n / wall:>10,.0f} rows/s"
+                    f"  {cpu / n * 1e6:6.1f} µs/row"
                 )
 
             start = time.process_time(), time.perf_counter()

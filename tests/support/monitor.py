@@ -39,7 +39,7 @@ async def a_core(url: str, folder: Path, clock: FixedClock | None = None) -> Asy
 
 async def put_profile(folder: Path, profile: Profile) -> str:
     """Digest of the stored profile."""
-    artifact = await ArtifactStore(f"file://{folder.absolute()}/artifacts").put_bytes(profile.to_json().encode())
+    artifact = await ArtifactStore(f"file://{folder.absolute()}/artifacts").put_bytes(profile.to_json().encode())  # noqa: ASYNC240
     return artifact.sha256
 
 

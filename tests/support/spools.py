@@ -127,7 +127,7 @@ class Shipping:
 
     async def once(self) -> None:
         """Everything that is there now: read, cut and handed to the log."""
-        while await self.ship.step(0.0, stopping=True):
+        while await self.ship.step(0.0, stopping=True):  # noqa: ASYNC110 - it works, it does not wait
             await asyncio.sleep(0)
 
     async def to_the_end(self, finish: bool = False) -> Books:

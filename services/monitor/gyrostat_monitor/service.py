@@ -65,14 +65,16 @@ class MonitorServicer(MonitorServiceServicer):
     def _window(self, w: Window) -> api.WindowReport:
         stats = [
             api.WindowStatistic(
-                scalar=s["scalar"], statistic=s["statistic"], value=_float(s["value"]), p_adjusted=_float(s["p_adjusted"]),
+                scalar=s["scalar"], statistic=s["statistic"], value=_float(s["value"]),
+                p_adjusted=_float(s["p_adjusted"]),
                 significant=s["significant"],
             )
             for s in w.report.get("statistics", ())
         ]  # fmt: skip
         quality = {k: float(v) for k, v in w.report.get("quality", {}).items() if v is not None}
         return api.WindowReport(
-            model=w.model, version=w.version, window=self._words.window(w.span, w.rows), revision=w.revision, closed=True,
+            model=w.model, version=w.version, window=self._words.window(w.span, w.rows), revision=w.revision,
+            closed=True,
             statistics=stats, outcomes=w.report.get("outcomes", 0), quality=quality, role=pb.ROLE_ANSWER,
         )  # fmt: skip
 
@@ -174,7 +176,8 @@ def _prediction(found: PredictionFound) -> api.GetPredictionResponse:
         api.ArchivedAnswer(
             version=a["version"], role=ROLES[a["role"]], variant=a["variant"], plan_revision=a["plan_revision"],
             event_time=to_proto(a["event_time"]), arrival_time=to_proto(a["arrival_time"]),
-            inputs_json=_tensors(a, "in_"), outputs_json=_tensors(a, "out_"), stream=a["stream"], frame_no=a["frame_no"],
+            inputs_json=_tensors(a, "in_"), outputs_json=_tensors(a, "out_"), stream=a["stream"],
+            frame_no=a["frame_no"],
             rollout_id=a["rollout_id"], traceparent=a["traceparent"] or "", delta_version=a["delta_version"],
         )
         for a in sorted(found.answers, key=lambda a: (a["role"], a["version"]))

@@ -1,4 +1,4 @@
-"""Window tests: silent on the same world and on trifles, sure of real changes; the contract and performance checks too."""
+"""Window tests: silent on the same world and on trifles, sure of real changes; contract and performance checks too."""
 
 import numpy as np
 import pyarrow as pa

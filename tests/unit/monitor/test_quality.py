@@ -42,7 +42,8 @@ def test_regression_and_multiclass():
 def test_order_does_not_matter_and_a_correction_leaves_no_trace(rows, cut):
     whole = sums_of("binary", 0.5, ROWS[:40])
     parts = added([sums_of("binary", 0.5, rows[:cut]), sums_of("binary", 0.5, rows[cut:])])
-    assert parts.to_json() and QualitySums.from_json(parts.to_json()) == parts
+    assert parts.to_json()
+    assert QualitySums.from_json(parts.to_json()) == parts
     assert (parts.sums, parts.weight, parts.worst) == (whole.sums, whole.weight, whole.worst)
     wrong = sums_of("binary", 0.5, [Labelled("x/0", 0.9, None, 0.0, 1.0, 5.0)])
     back = parts.plus(wrong).plus(wrong, -1)

@@ -1,5 +1,7 @@
 """Ticks add up exactly, however the rows are cut into frames."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ LAYOUT = Layout(PROFILE)
 
 def frames_of(order, cuts):
     edges = [0, *sorted({c for c in cuts if 0 < c < N}), N]
-    for no, (a, b) in enumerate(zip(edges, edges[1:], strict=False), 1):
+    for no, (a, b) in enumerate(pairwise(edges), 1):
         rows = [order[i] for i in range(a, b)]
         inputs = {"temp": np.array([TEMP[i] for i in rows], np.float32), "word": [WORD[i] for i in rows]}
         ids, scores = [prediction_id(i) for i in rows], [SCORES[i] for i in rows]

@@ -5,10 +5,11 @@ import sys
 
 import numpy as np
 import pytest
-from gyrostat_common import oip
-from gyrostat_common.errors import InvalidInput
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gyrostat_common import oip
+from gyrostat_common.errors import InvalidInput
 
 NUMERIC = [name for name in oip.NUMPY if name not in ("BYTES", "BF16")]
 

@@ -1,9 +1,9 @@
 """Tests of a window against the version's profile: per feature and for the score, on frozen bins, corrected for their
 number.
 
-Significant = Benjamini-Hochberg at the policy's false discovery rate AND an effect that matters. Where the reference knows
-that daily means wander more than independent rows would (weather, seasons), the row count is divided by that design
-effect.
+Significant = Benjamini-Hochberg at the policy's false discovery rate AND an effect that matters. Where the reference
+knows that daily means wander more than independent rows would (weather, seasons), the row count is divided by that
+design effect.
 """
 
 from __future__ import annotations

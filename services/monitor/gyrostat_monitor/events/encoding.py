@@ -51,7 +51,8 @@ def episode(e: Episode) -> pb.DriftDetected:
     """An episode as it is told."""
     return pb.DriftDetected(
         episode_id=e.id, environment=e.environment, model=e.model, version=e.version, kind=KINDS[e.kind],
-        state=STATES[e.state], watermark=stamp(e.watermark_us), started_at=stamp(e.started_us), ended_at=stamp(e.ended_us),
+        state=STATES[e.state], watermark=stamp(e.watermark_us), started_at=stamp(e.started_us),
+        ended_at=stamp(e.ended_us),
         window=window(e.window, e.rows), severity=e.severity_word, severity_score=e.severity, effect=e.effect,
         features=[evidence(s) for s in e.evidence[:MOST_FEATURES]], exemplars=list(e.exemplars),
         offsets=dict(e.offsets), summary=f"{e.model}:{e.version} {e.state}: {e.summary}",

@@ -51,7 +51,8 @@ transitions = Table(
 )  # fmt: skip
 exemplars = Table("exemplars", METADATA, _text("row", key=True), _text("episode", key=True))
 answers = Table(
-    "answers", METADATA, Column("id", LargeBinary, primary_key=True), _long("row", key=True), _long("version", key=True),
+    "answers", METADATA,
+    Column("id", LargeBinary, primary_key=True), _long("row", key=True), _long("version", key=True),
     Column("role", Integer, primary_key=True, autoincrement=False), _text("model"), _long("event_us"),
     Column("score", Float(53)), Column("vector", LargeBinary), Column("counted", Text),
     Index("answers_event", "model", "event_us"), sqlite_with_rowid=False,
@@ -74,7 +75,8 @@ outcomes = Table(
     Index("outcomes_ref", "ref"),
 )  # fmt: skip
 resolutions = Table(
-    "resolutions", METADATA, Column("number", _COUNTED, primary_key=True, autoincrement=True), _text("model"), _text("body"),
+    "resolutions", METADATA,
+    Column("number", _COUNTED, primary_key=True, autoincrement=True), _text("model"), _text("body"),
 )  # fmt: skip
 pairs = Table(
     "pairs", METADATA, _text("model", key=True), _text("rollout", key=True), _long("tick_us", key=True), _text("bins"),

@@ -182,8 +182,8 @@ def _fresh(frames: Sequence[Frame], marks: Mapping[str, int]) -> tuple[list[Fram
 
 
 def _requests(frame: Frame) -> list[dict[str, Any]]:
-    rows = zip(frame.request_ids, frame.ids, frame.row_numbers.tolist(), frame.arrival_us.tolist(), frame.event_us.tolist(),
-               strict=False)  # fmt: skip
+    rows = zip(frame.request_ids, frame.ids, frame.row_numbers.tolist(), frame.arrival_us.tolist(),
+               frame.event_us.tolist(), strict=False)  # fmt: skip
     return [
         {"request": r, "row": n, "id": i, "id_row": n, "arrival_us": a, "event_us": e} for r, i, n, a, e in rows if r
     ]
