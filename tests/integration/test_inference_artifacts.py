@@ -63,7 +63,7 @@ async def test_other_bytes_than_the_digest_names_leave_no_file(tmp_path: Path):
     async with a_registry({ECHO.sha256: b"something else"}) as (_, address):
         with pytest.raises(WrongDigest):
             await RegistryArtifacts(address).fetch(ECHO.sha256, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())  # noqa: ASYNC240
 
 
 async def test_the_reason_names_every_source(tmp_path: Path):

@@ -1,8 +1,12 @@
 """What is kept of an input: nothing, a keyed digest, the middle of its bin, or all of it."""
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 
 from gyrostat_common import oip
+from gyrostat_common.profile import build_profile
 from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
 from gyrostat_inference.domain.sensitivity import Bins, Keeping, levels
 from gyrostat_inference.store.cache import ProfileFiles
