@@ -1,4 +1,4 @@
-from gyrostat_client.doctor import KNOWN_BAD, KnownBad, clock_checks, disk
+from gyrostat_client.doctor import KNOWN_BAD, KnownBad, clock_checks, disk, lag_checks
 
 
 def test_a_known_bad_version_is_hit_and_its_neighbours_are_not():
@@ -23,3 +23,12 @@ def test_a_clock_ahead_is_a_failure_and_a_silent_replica_a_warning():
 
 def test_the_disk_of_a_folder_that_is_not_there_yet_is_its_parents(tmp_path):
     assert str(tmp_path) in disk(tmp_path / "not" / "yet").found
+
+
+def test_a_consumer_far_behind_is_a_warning():
+    checks = {
+        check.name: check for check in lag_checks({"monitor": {"prediction.logged": 20_000}, "trainer": {"x": 0}})
+    }
+    assert checks["lag monitor"].state == "warning"
+    assert "20,000" in checks["lag monitor"].found
+    assert checks["lag trainer"].state == "ok"

@@ -1,0 +1,40 @@
+"""The pages hold together: links lead somewhere, indexes are whole, the page of the command names every command."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from gyrostat_client.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert missing == []
+
+
+def test_every_page_and_decision_is_in_its_index():
+    index = (ROOT / "docs/README.md").read_text()
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index] == ["README.md"]
+    decisions = (ROOT / "docs/adr/README.md").read_text()
+    assert [page.name for page in (ROOT / "docs/adr").glob("0*.md") if f"({page.name})" not in decisions] == []
+
+
+def test_decision_numbers_are_given_once():
+    numbers = [page.name[:4] for page in (ROOT / "docs/adr").glob("0*.md")]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_the_page_of_the_command_names_every_command():
+    page = (ROOT / "docs/cli.md").read_text()
+    for name, command in get_command(app).commands.items():
+        assert f"`{name}" in page, name
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{name}")), "")
+        for verb in getattr(command, "commands", {}):
+            assert verb in row, f"{name} {verb}"
