@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_monitor.domain.frames import parse_row_id
 from gyrostat_monitor.domain.outcomes import Ref
@@ -19,7 +20,8 @@ def frame(no, n=5, stream="s/flights/0", **more):
     base = no * 1000 + int(stream[-1]) * 100_000
     ids = [prediction_id(base + i) for i in range(n)]
     inputs = {"temp": np.arange(n, dtype=np.float32), "carrier": ["UA", "AA", None, "DL", "ü"][:n]}
-    return decoding.frame(a_frame(no, ids, [T0 + i * DAY_US // 3 for i in range(n)], [0.5] * n, inputs, stream=stream, **more))
+    times = [T0 + i * DAY_US // 3 for i in range(n)]
+    return decoding.frame(a_frame(no, ids, times, [0.5] * n, inputs, stream=stream, **more))
 
 
 def rows(archive, kind="predictions"):
@@ -45,7 +47,8 @@ async def test_a_resend_at_a_new_offset_and_a_restart_change_nothing(archive, tm
 
 
 async def test_columns_are_typed_and_times_are_utc(archive):
-    await archive.add_frames("flights", [frame(1, traces=[pb.RowTrace(row=1, traceparent="00-a-b-01")], rollout_id="ro")])
+    traces = [pb.RowTrace(row=1, traceparent="00-a-b-01")]
+    await archive.add_frames("flights", [frame(1, traces=traces, rollout_id="ro")])
     first, second, third, *_ = sorted(rows(archive), key=lambda r: r["event_time"])
     assert first["in_temp"] == 0.0
     assert first["out_probabilities"] == [0.5, 0.5]

@@ -6,11 +6,12 @@ from functools import cache
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from gyrostat.registry.v1 import model_pb2 as models
 from gyrostat_common.profile import build_profile
 from gyrostat_monitor.events import decoding
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.frames import a_frame, a_plan, an_outcome, prediction_id
 from support.monitor import DAY_US, HOUR_US, a_core, observe, put_profile, story, take_in
 
@@ -19,7 +20,9 @@ PER_HOUR, DAYS = 30, 12
 LATENESS_US = 4 * HOUR_US
 SPEC = models.ModelSpec(
     task=models.TASK_BINARY, score_output="probabilities",
-    monitor=models.MonitorPolicy(lateness_s=LATENESS_US // 1_000_000, window_s=86_400, min_window_rows=200, confirm_windows=2),
+    monitor=models.MonitorPolicy(
+        lateness_s=LATENESS_US // 1_000_000, window_s=86_400, min_window_rows=200, confirm_windows=2
+    ),
     label=models.LabelPolicy(lag_s=6 * 3600, horizon_s=3 * 86_400),
 )  # fmt: skip
 
@@ -44,9 +47,8 @@ def world():
 def profile():
     at, x, temp, p, y, day = world()
     held_out = day < 0
-    return build_profile(
-        pa.table({"x": x[held_out], "temp": temp[held_out]}), p[held_out], y[held_out], at[held_out], {"x": 0.3}, "binary"
-    )
+    table = pa.table({"x": x[held_out], "temp": temp[held_out]})
+    return build_profile(table, p[held_out], y[held_out], at[held_out], {"x": 0.3}, "binary")
 
 
 def deliver(seed, streams, batch):
@@ -113,7 +115,11 @@ def test_the_world_has_a_story(reference):
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.integers(0, 50), st.integers(1, 3), st.sampled_from([70, 150, 400]), st.sampled_from([9, 60, 10_000]), st.booleans()
+    st.integers(0, 50),
+    st.integers(1, 3),
+    st.sampled_from([70, 150, 400]),
+    st.sampled_from([9, 60, 10_000]),
+    st.booleans(),
 )
 def test_order_frames_streams_restarts_and_resends_do_not_matter(
     tmp_path_factory, reference, seed, streams, batch, restart_every, resend
