@@ -119,6 +119,21 @@ def test_a_number_that_was_never_missing_in_training_may_be_missing_in_service(t
     assert float(np.abs(native - served).max()) < 1e-5
 
 
+def test_what_lightgbm_takes_for_zero_is_zero_in_the_graph(tmp_path: Path) -> None:
+    table = rows(2_000, seed=5)
+    rng = np.random.default_rng(5)
+    wind = rng.choice([-1.0, 0.0, 1.0], 2_000).astype(np.float32)
+    label = (rng.random(2_000) < np.where(wind < 0, 0.9, 0.2)).astype(float)
+    table = table.set_column(table.schema.get_field_index("wind"), "wind", pa.array(wind))
+    table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(label))
+    model = train(tmp_path, table, features=["wind", "temp"])
+    native, served = parity(tmp_path, "binary")
+    assert float(np.abs(native - served).max()) < 1e-5
+    tiny = [0.0, -0.0, 1e-38, -1e-38]
+    scores = Scorer(model, "binary").scores(pa.table({"wind": tiny, "temp": [50.0] * 4}))
+    assert len(set(scores.tolist())) == 1
+
+
 def test_an_infinite_input_takes_the_side_it_took_in_training(tmp_path: Path) -> None:
     # Where only *being missing* tells something, a split sends every number left, infinity too.
     table = rows(2_000, seed=4)
