@@ -12,6 +12,11 @@ _RowId = BigInteger().with_variant(Integer(), "sqlite")
 
 def common_tables(metadata: MetaData) -> None:
     """Adds outbox, inbox, replies, marks and leases. Times are microseconds since 1970 UTC, wall."""
+    _add_events(metadata)
+    _add_calls_and_sinks(metadata)
+
+
+def _add_events(metadata: MetaData) -> None:
     Table(
         "outbox",
         metadata,
@@ -30,6 +35,9 @@ def common_tables(metadata: MetaData) -> None:
         Column("seen_at_us", BigInteger, nullable=False),
         Index("inbox_seen_at", "seen_at_us"),
     )
+
+
+def _add_calls_and_sinks(metadata: MetaData) -> None:
     Table(
         "replies",
         metadata,

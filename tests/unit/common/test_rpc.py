@@ -239,7 +239,6 @@ async def test_a_sampled_call_is_one_trace_on_both_sides(tmp_path: Path) -> None
         async with calling(tmp_path, registry) as stub:
             with telemetry.span("caller", traceparent=caller):
                 await stub.GetModel(pb.GetModelRequest(name="m"))
-            [piece async for piece in stub.DownloadArtifact(pb.DownloadArtifactRequest())]
     server, client, outermost = spans.finished()
     assert {one.context.trace_id for one in (server, client, outermost)} == {int("a" * 32, 16)}
     assert server.parent.span_id == client.context.span_id
@@ -250,6 +249,20 @@ async def test_a_sampled_call_is_one_trace_on_both_sides(tmp_path: Path) -> None
         "rpc.method": "GetModel",
         "rpc.grpc.status_code": 0,
     }
+
+
+async def test_a_sampled_stream_is_one_span(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.errors = [NotFound("no such artifact")]
+    caller = (("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"),)
+    with recorded() as spans:
+        async with calling(tmp_path, registry) as stub:
+            with pytest.raises(NotFound), rpc.as_errors():
+                [piece async for piece in stub.DownloadArtifact(pb.DownloadArtifactRequest(), metadata=caller)]
+    [span] = spans.finished()
+    assert registry.seen["traceparent"].split("-")[2] == f"{span.context.span_id:016x}"
+    assert span.attributes["rpc.grpc.status_code"] == grpc.StatusCode.NOT_FOUND.value[0]
+    assert span.attributes["error.type"] == "NotFound"
 
 
 async def test_an_unsampled_callers_trace_is_passed_on(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gyrostat_common import telemetry
 from gyrostat_common.errors import GyrostatError
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS, current_actor, deadline
 from gyrostat_common.rpc.status import code_of, trailers_of
+from gyrostat_common.telemetry import tracing
 
 log = telemetry.get_logger("rpc")
 calls_seconds = telemetry.histogram("gyrostat_rpc_duration_seconds", "Calls answered", ("method", "code"))
@@ -88,7 +89,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             try:
                 while True:
                     # Entered per reply: a generator must not leave context variables set while it is suspended.
-                    with call.current():
+                    with call.current(), tracing.current(call.span):
                         reply = await anext(replies)
                     yield reply
             except StopAsyncIteration:
@@ -112,7 +113,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         call = _Call(method, context, method in self._quiet)
         error: BaseException | None = None
         try:
-            with call.current(), call.span():
+            with call.current(), tracing.current(call.span):
                 try:
                     yield call
                 except BaseException as raised:
@@ -134,7 +135,10 @@ class _Call:
         self._started = asyncio.get_running_loop().time()
         metadata = dict(context.invocation_metadata() or ())
         self.actor = str(metadata.get(ACTOR) or ANONYMOUS)
-        self._traceparent = str(metadata.get("traceparent") or "")
+        service, _, name = method.partition("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        traceparent = str(metadata.get("traceparent") or "")
+        self.span = tracing.start(method, SpanKind.SERVER, traceparent, (), attributes)
         remaining: float | None = context.time_remaining()
         self._deadline = None if remaining is None else self._started + remaining
         self._error: BaseException | None = None
@@ -155,16 +159,12 @@ class _Call:
             current_actor.reset(actor_token)
             deadline.reset(deadline_token)
 
-    @contextmanager
-    def span(self) -> Iterator[None]:
-        service, _, name = self._method.partition("/")
-        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-        with telemetry.span(self._method, SpanKind.SERVER, self._traceparent, (), attributes) as span:
-            try:
-                yield
-            finally:
-                if span.is_recording():
-                    span.set_attribute("rpc.grpc.status_code", self._code().value[0])
+    def _end_span(self, code: grpc.StatusCode) -> None:
+        if self.span.is_recording():
+            self.span.set_attribute("rpc.grpc.status_code", code.value[0])
+            if self._error is not None:
+                tracing.failed(self.span, self._error)
+            self.span.end()
 
     def _code(self) -> grpc.StatusCode:
         error = self._error
@@ -180,13 +180,19 @@ class _Call:
         return code_of(error)
 
     def ended(self, error: BaseException | None) -> None:
-        """Counts and logs the call."""
+        """Counts and logs the call and ends its span."""
         self._error = error
         code = self._code()
+        self._end_span(code)
         took = asyncio.get_running_loop().time() - self._started
         calls_seconds.labels(self._method, code.name).observe(took)
         if self._quiet and (error is None or code is grpc.StatusCode.CANCELLED):
             return
+        with tracing.current(self.span):
+            self._tell(code, took)
+
+    def _tell(self, code: grpc.StatusCode, took: float) -> None:
+        error = self._error
         line = log.bind(method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2))
         if code is grpc.StatusCode.INTERNAL:
             line.error("call", exc_info=error)

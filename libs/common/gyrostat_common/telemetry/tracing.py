@@ -14,7 +14,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-__all__ = ["SpanKind", "activate", "current_traceparent", "parse", "sampled", "span", "traceparent_of"]
+__all__ = ["SpanKind", "activate", "current", "current_traceparent", "failed", "parse", "sampled", "span", "start"]
 
 MOST_LINKS = 128
 _ODD = frozenset("13579bdf")  # the last bit of the flags says: recorded
@@ -68,59 +68,63 @@ def span(
     links: Iterable[str] = (),
     attributes: Mapping[str, Any] | None = None,
 ) -> Iterator[Span]:
-    """A span around the block.
+    """A span around the block, begun as `start` says. An exception marks it as failed and goes on."""
+    started = start(name, kind, traceparent, links, attributes)
+    with current(started):
+        try:
+            yield started
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            failed(started, error)
+            raise
+        finally:
+            if started.is_recording():
+                started.end()
+
+
+def start(
+    name: str,
+    kind: SpanKind = SpanKind.INTERNAL,
+    traceparent: str | None = None,
+    links: Iterable[str] = (),
+    attributes: Mapping[str, Any] | None = None,
+) -> Span:
+    """A span that is not current yet; whoever starts it ends it.
 
     `traceparent` None: child of the current span. Given: child of that remote one (empty: a new root, sampled at the
-    ratio). Links that are not sampled are left out; a root with a sampled link is always recorded. An exception marks
-    the span as failed and goes on.
+    ratio). Links that are not sampled are left out; a root with a sampled link is always recorded. What is not recorded
+    comes back as the parent's context alone, so that it travels on and log lines name it.
     """
     parent = trace.get_current_span().get_span_context() if traceparent is None else parse(traceparent)
     linked = [found for link in links if sampled(link) and (found := parse(link))][:MOST_LINKS]
-    tracer = _Active.tracer
     if parent is not None and parent.is_valid:
         wanted = parent.trace_flags.sampled or bool(linked)
-        if wanted and not parent.trace_flags.sampled:
-            parent = None  # a recorded child of an unrecorded parent would be an orphan: begin a trace, keep the links
     else:
         parent = None
         wanted = bool(linked) or (_Active.ratio > 0 and random.random() < _Active.ratio)
-    if tracer is None or not wanted:
-        with _passing_on(parent, traceparent is not None) as passed:
-            yield passed
-        return
+    if _Active.tracer is None or not wanted:
+        return NonRecordingSpan(parent) if parent else trace.INVALID_SPAN
+    if parent is not None and not parent.trace_flags.sampled:
+        parent = None  # a recorded child of an unrecorded parent would be an orphan: begin a trace, keep the links
     context = trace.set_span_in_context(NonRecordingSpan(parent)) if parent else otel_context.Context()
-    started = tracer.start_span(
+    return _Active.tracer.start_span(
         name, context, kind, attributes=dict(attributes or {}), links=[Link(one) for one in linked]
     )
-    with _recording(started):
-        yield started
 
 
 @contextmanager
-def _passing_on(parent: SpanContext | None, replace: bool) -> Iterator[Span]:
-    """No span of ours; what the caller sent stays current, so that it travels on and log lines name it."""
-    if not replace:
-        yield trace.get_current_span()
-        return
-    passed = NonRecordingSpan(parent) if parent else trace.INVALID_SPAN
-    token = otel_context.attach(trace.set_span_in_context(passed))
-    try:
-        yield passed
-    finally:
-        otel_context.detach(token)
-
-
-@contextmanager
-def _recording(started: Span) -> Iterator[Span]:
+def current(started: Span) -> Iterator[None]:
+    """Makes a span the one that the block is in."""
     token = otel_context.attach(trace.set_span_in_context(started))
     try:
-        yield started
-    except GeneratorExit:
-        raise
-    except BaseException as error:
-        started.set_status(Status(StatusCode.ERROR, type(error).__name__))
-        started.set_attribute("error.type", type(error).__name__)
-        raise
+        yield
     finally:
         otel_context.detach(token)
-        started.end()
+
+
+def failed(started: Span, error: BaseException) -> None:
+    """Marks a span with the type of an error, never with its text."""
+    if started.is_recording():
+        started.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        started.set_attribute("error.type", type(error).__name__)
