@@ -49,6 +49,8 @@ class Recount:
 
     answers: tuple[Answer, ...]
     """Answers whose label changed, with the new one."""
+    uniform: frozenset[Key]
+    """Predictions all of whose answers have the same label now."""
     quality: dict[tuple[int, str, int], list[tuple[QualitySums, int]]]
     """(version, role, tick start µs) → sums with their sign."""
     pairs: dict[int, Pairs]
@@ -79,8 +81,10 @@ def recount(answers: Sequence[tuple[Answer, Outcome | None]], policy: Policy, pa
     moves: dict[tuple[int, str, int], list[tuple[Answer, Label, int]]] = {}
     before: dict[Key, dict[int, Answer]] = {}
     after: dict[Key, dict[int, Answer]] = {}
+    labels: dict[Key, set[Label | None]] = {}
     for answer, outcome in answers:
         label = label_of(outcome, answer.event_us, policy.horizon_s)
+        labels.setdefault(answer.key, set()).add(label)
         now = replace(answer, counted=label)
         if answer.role != 2:
             before.setdefault(answer.key, {})[answer.version] = answer
@@ -101,7 +105,8 @@ def recount(answers: Sequence[tuple[Answer, Outcome | None]], policy: Policy, pa
         for key in touched:
             for rows, sign in ((before.get(key, {}), -1), (after.get(key, {}), 1)):
                 _pair(pairs, rows, sign, pairing, policy, tick_us)
-    return Recount(tuple(changed), quality, {t: p for t, p in pairs.items() if p.bins})
+    uniform = frozenset(key for key, found in labels.items() if len(found) == 1)
+    return Recount(tuple(changed), uniform, quality, {t: p for t, p in pairs.items() if p.bins})
 
 
 def _sums(policy: Policy, rows: Sequence[tuple[Answer, Label, int]]) -> list[tuple[QualitySums, int]]:

@@ -58,14 +58,14 @@ class Joins:
             query = select(a.c.id, a.c.row).where(a.c.model == model, a.c.event_us >= from_us, a.c.version == version)
             return [(bytes(r.id), r.row) for r in await tx.execute(query)]
 
-    async def save_labels(self, answers: Sequence[Answer]) -> None:
-        """What each answer is counted with now."""
+    async def save_labels(self, answers: Sequence[Answer], uniform: frozenset[Key]) -> None:
+        """What each answer is counted with now. `uniform`: predictions all of whose answers have the same label, so
+        that
+        one statement row does for all of them.
+        """
         a = tables.answers
-        where = (
-            (a.c.id == bindparam("k_id")) & (a.c.row == bindparam("k_row")) & (a.c.version == bindparam("k_version"))
-            & (a.c.role == bindparam("k_role"))
-        )  # fmt: skip
-        rows = [
+        together = {x.key: _label_text(x.counted) for x in answers if x.key in uniform}
+        apart = [
             {
                 "k_id": x.key[0],
                 "k_row": x.key[1],
@@ -74,10 +74,15 @@ class Joins:
                 "label": _label_text(x.counted),
             }
             for x in answers
+            if x.key not in uniform
         ]
-        if rows:
-            async with self._db.reading() as tx:
-                await tx.execute(update(a).where(where).values(counted=bindparam("label")), rows)
+        whole = [{"k_id": key[0], "k_row": key[1], "label": label} for key, label in together.items()]
+        row = (a.c.id == bindparam("k_id")) & (a.c.row == bindparam("k_row"))
+        one = row & (a.c.version == bindparam("k_version")) & (a.c.role == bindparam("k_role"))
+        async with self._db.reading() as tx:
+            for where, rows in ((row, whole), (one, apart)):
+                if rows:
+                    await tx.execute(update(a).where(where).values(counted=bindparam("label")), rows)
 
     async def forget_answers(self, model: str, before_us: int) -> None:
         """Drops what lies beyond the label horizon."""

@@ -23,6 +23,8 @@ from gyrostat_monitor.usecases.reports import Reports
 
 KEEP_TICKS_US = 45 * 86_400_000_000
 SLACK_US = 86_400_000_000
+PATIENCE = 4
+"""Label horizons for which answers are kept when no outcome is heard at all."""
 
 
 @dataclass
@@ -88,10 +90,14 @@ class Advance:
         if turn.progress.get("tidied") == str(day):
             return
         turn.changes["tidied"] = str(day)
-        expired = await self._joins.expire(turn.model, turn.watermark_us - horizon_us)
+        # Outcomes may lie unread in the log while predictions race ahead: nothing is given up that they could still
+        # need.
+        heard_us = int(turn.progress.get("outcome_us", 0))
+        safe_us = min(turn.watermark_us, max(heard_us, turn.watermark_us - PATIENCE * horizon_us))
+        expired = await self._joins.expire(turn.model, safe_us - horizon_us)
         await self._records.count(turn.model, {"outcomes_expired": expired})
-        await self._joins.forget_answers(turn.model, turn.watermark_us - horizon_us - SLACK_US)
-        await self._joins.forget_outcomes(turn.model, turn.watermark_us - 2 * horizon_us - SLACK_US)
+        await self._joins.forget_answers(turn.model, safe_us - horizon_us - SLACK_US)
+        await self._joins.forget_outcomes(turn.model, safe_us - 2 * horizon_us - SLACK_US)
         keep = max(KEEP_TICKS_US, 3 * policy.window_s * 1_000_000)
         await self._reports.forget(turn.model, turn.watermark_us - keep)
 

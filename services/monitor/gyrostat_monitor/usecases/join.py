@@ -84,7 +84,7 @@ class Join:
         policy, plan = self._known.policy(model), self._known.plan(model)
         pairing = await self._known.pairing(plan)
         change = recount([(a, winner(outcomes.get(a.key, ()))) for a in answers], policy, pairing)
-        await self._joins.save_labels(change.answers)
+        await self._joins.save_labels(change.answers, change.uniform)
         quality = {(model, v, role, tick): sums for (v, role, tick), sums in change.quality.items()}
         await self._counts.add_quality(quality)
         lags: dict[str, int] = defaultdict(int)
