@@ -23,6 +23,8 @@ from gyrostat_common.settings import ServiceSettings, SettingsError, table
 S = TypeVar("S", bound=ServiceSettings)
 
 OK, CRASHED, BAD_SETTINGS, CANNOT_START = 0, 1, 2, 3
+ASKED_AGAIN_S = 1.0
+"""A signal this long after the first means: do not wait. Sooner, it is the same wish by way of the process group."""
 
 
 class CannotStart(Exception):
@@ -65,14 +67,17 @@ async def _live(name: str, app: AbstractAsyncContextManager[None], close_within_
     task = asyncio.current_task()
     assert task is not None
 
+    loop = asyncio.get_running_loop()
+    asked_at: list[float] = []
+
     def on_signal() -> None:
-        if stop.is_set():
-            os._exit(CRASHED)  # asked twice: the person does not want to wait
+        asked_at.append(loop.time())
+        if asked_at[-1] - asked_at[0] > ASKED_AGAIN_S:
+            os._exit(CRASHED)
         stop.set()
-        if not opened:
+        if not opened and len(asked_at) == 1:
             task.cancel()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:

@@ -85,6 +85,14 @@ def test_a_signal_closes_in_order(tmp_path: Path, number: signal.Signals) -> Non
     assert service.end() == (0, "closed\n", "")
 
 
+def test_one_wish_that_arrives_twice_is_one(tmp_path: Path) -> None:
+    service = Process(tmp_path)
+    assert service.line() == "open"
+    service.process.send_signal(signal.SIGTERM)
+    service.process.send_signal(signal.SIGINT)
+    assert service.end() == (0, "closed\n", "")
+
+
 def test_check_reads_the_settings_and_ends(tmp_path: Path) -> None:
     assert Process(tmp_path, "good", "--check").end() == (0, "", "")
 
