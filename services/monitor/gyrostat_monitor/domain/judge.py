@@ -194,7 +194,9 @@ def _harm(rollout: Rollout, policy: RolloutPolicy, evidence: Evidence) -> Guard:
     limit = 1.0 / policy.alpha
     d, rows = evidence.pairs.arrays()
     mean = float((d * rows).sum() / rows.sum()) * CLIP * evidence.scale if len(d) else 0.0
-    verdict = Verdict.ROLL_BACK if e >= limit and evidence.pairs.rows >= 20 else Verdict.ADVANCE
+    # A shadow answers nobody: it is given its whole sample, so that one bad afternoon does not end it.
+    fewest = policy.min_paired_rows if rollout.phase is Phase.SHADOW else 20
+    verdict = Verdict.ROLL_BACK if e >= limit and evidence.pairs.rows >= fewest else Verdict.ADVANCE
     numbers = {"e": min(e, 1e300), "limit": limit, "mean_difference": mean, "paired_rows": float(evidence.pairs.rows)}
     text = f"loss differs by {mean:+.4f} over {evidence.pairs.rows} paired rows (harm e {e:.3g} of {limit:.0f})"
     return Guard("harm", verdict, numbers, text)
