@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
@@ -27,6 +28,15 @@ class Archived:
         chosen = (self.version == version) & (self.row >= 0)
         scores[self.row[chosen]] = self.score[chosen]
         return scores
+
+
+def count(archive: Path) -> int:
+    """Rows of the table, from its log alone."""
+    try:
+        table = DeltaTable(str(archive / "predictions" / MODEL))
+    except TableNotFoundError:
+        return 0
+    return int(pc.sum(pa.table(table.get_add_actions(flatten=True)).column("num_records")).as_py() or 0)
 
 
 def read(archive: Path, traffic: Traffic) -> Archived:

@@ -7,7 +7,7 @@ service's own count.
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 import numpy as np
@@ -46,6 +46,7 @@ class Spool:
     sampled_out: int
     waiting: int
     dropped: int
+    said_us: int
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,19 @@ class Books:
         return ours and clean and theirs and self.outcomes_sent == self.outcomes_joined
 
 
-async def settle(services: Services, watch: Watch, ledger: Ledger) -> float:
+async def settle(services: Services, folder: Path, watch: Watch, ledger: Ledger) -> float:
     """Waits until every answer is archived and every outcome joined, or nothing moves any more; returns seconds."""
     started = moved = monotonic()
+    ended_us = int(time() * 1e6)
     before: tuple[int, ...] = ()
     while monotonic() - moved < SETTLE_S / 3 and monotonic() - started < SETTLE_S:
         await watch.look_at_status()
-        status = watch.picture.status
-        answers = sum(n for key, n in status.archived_rows.items() if key.endswith("answer"))
-        now = (answers, sum(status.archived_rows.values()), status.outcomes_joined)
-        waiting = (await _spool(services)).waiting
-        if answers >= ledger.answered and status.outcomes_joined >= ledger.outcomes and not waiting and now == before:
+        joined, rows = int(watch.picture.status.outcomes_joined), await asyncio.to_thread(archive.count, folder)
+        spool = await _spool(services)
+        # The spool's books travel with a heartbeat: one from before the end says too little.
+        done = spool.said_us > ended_us and rows >= spool.logged and not spool.waiting
+        now = (rows, joined, spool.logged)
+        if done and joined >= ledger.outcomes:
             break
         if now != before:
             moved, before = monotonic(), now
@@ -140,6 +143,7 @@ async def _spool(services: Services) -> Spool:
         sum(book.sampled_out for book in latest),
         sum(book.waiting for book in latest),
         sum(sum(book.dropped.values()) for book in latest),
+        min((replica.at.ToMicroseconds() for replica in reply.replicas), default=0),
     )
 
 

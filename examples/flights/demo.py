@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 import numpy as np
+import psutil
 from rich.console import Console
 
 from flights import arms, books, chart, data, findings, pipeline, policy, report, timeline
@@ -116,6 +117,7 @@ class Run:
         self._traffic, self._incidents, self._folder = traffic, incidents, folder
         self._release = Release()
         self._timings = {"start": monotonic()}
+        self._cpu_s: dict[str, float] = {}
         self.scores: dict[str, np.ndarray] = {}
 
     async def go(self, system: LocalSystem, cron: "asyncio.Task[np.ndarray]") -> report.Report:
@@ -131,13 +133,14 @@ class Run:
             watch = Watch(services)
             ledger = await self._replay(services, operator, watch)
             self._lap("replay")
-            await books.settle(services, watch, ledger)
+            await books.settle(services, self._folder / "archive", watch, ledger)
             self._lap("settled")
             facts = await watch.everything()
             balance, archived = await books.balance(
                 services, system.kafka, self._folder / "archive", self._traffic, ledger, watch
             )
             self._lap("books")
+            self._cpu_s = {f"cpu {name}": _cpu_s(child.pid) for name, child in system.processes.items()}
             scores = {"live": ledger.scores, "cron": await cron}
             scores["frozen"] = archived.scores_of(start.version, len(self._traffic.flights))
             self._lap("arms")
@@ -206,7 +209,7 @@ class Run:
             incidents=[one for one in found if one is not None],
             moments=timeline.moments(facts.picture),
             steering=findings.steering(facts, start.last_audit),
-            timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)},
+            timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)} | self._cpu_s,
             folder=_shown(self._folder),
         )
 
@@ -215,6 +218,12 @@ class Run:
         rows = flights.month == month if month else np.ones(len(flights), bool)
         measured = {arm: arms.measure(flights.late, scores[arm], rows) for arm in report.ARMS}
         return report.Month(month, int(rows.sum()), int((rows & ledger.outcome_sent).sum()), measured)
+
+
+def _cpu_s(pid: int) -> float:
+    """Processor seconds of a process and its living children so far."""
+    process = psutil.Process(pid)
+    return float(sum(sum(one.cpu_times()[:4]) for one in (process, *process.children(recursive=True))))
 
 
 def _is_full(arguments: argparse.Namespace) -> bool:

@@ -97,7 +97,7 @@ def books(**changes: int) -> Books:
         ("sent", "answered", "logged", "archived", "shadows_logged", "shadows_archived", "outcomes_sent"), 40
     )
     figures |= dict.fromkeys(("failed", "lost", "duplicates_removed", "duplicates_archived", "altered"), 0)
-    return Books(**(figures | {"outcomes_joined": 40} | changes), spool=Spool(80, 80, 0, 0, 0))
+    return Books(**(figures | {"outcomes_joined": 40} | changes), spool=Spool(80, 80, 0, 0, 0, 1))
 
 
 def a_report(full: bool = True, balance: Books | None = None, promotions: bool = True) -> Report:
