@@ -140,7 +140,7 @@ async def drive(folder: Path, log: bus.Bus) -> list[api.Episode]:
             for i, frame in enumerate(WORLD.frames(0, half, 1)):
                 await producer.send(said(frame, partition=i % 1))
             await record(stub, 0, half)
-            await eventually(lambda: archived(folder, "predictions") == 2 * half)
+            await eventually(lambda: archived(folder, "predictions") == 2 * half, 60)
         for frame in WORLD.frames(0, half, 1)[-6:]:
             await producer.send(said(frame, partition=0))
         async with running(folder, log) as (_, stub):
@@ -193,6 +193,7 @@ def kinds(episodes: list[api.Episode]) -> set[tuple[int, str]]:
     return {(e.latest.kind, str(e.latest.episode_id)) for e in episodes}
 
 
+@pytest.mark.timeout(240)
 async def test_in_memory_and_on_kafka_the_story_is_the_same(tmp_path: Path, fresh_kafka: KafkaSettings) -> None:
     (tmp_path / "memory").mkdir()
     (tmp_path / "kafka").mkdir()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from gyrostat.events.v1.events_pb2 import ServingPlan
 from gyrostat.monitor.v1.monitor_pb2_grpc import add_MonitorServiceServicer_to_server
@@ -16,6 +17,7 @@ from gyrostat_common.database import Database
 from gyrostat_common.errors import GyrostatError
 from gyrostat_common.ids import Ids, RandomIds
 from gyrostat_common.times import to_us
+from gyrostat_monitor.events.consumers import Consumers
 from gyrostat_monitor.events.gauges import Gauges
 from gyrostat_monitor.events.heard import Archives, Hears
 from gyrostat_monitor.events.said import Announcer
@@ -127,14 +129,11 @@ async def opened(
 
 @asynccontextmanager
 async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core, clock: Clock) -> AsyncIterator[App]:
-    hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s)
-    archives = Archives(core.archiving, settings.archive_interval_s)
-    lag = Lag(events, (GROUP, ARCHIVE_GROUP))
-    problems: dict[str, str] = {}
-    watch = Watch(
-        core.records, core.history, core.announcer, core.known, clock, lag.fresh, lambda: problems,
-        Limits(settings.no_predictions_s, settings.stuck_s),
-    )  # fmt: skip
+    consumers = Consumers(events, (GROUP, ARCHIVE_GROUP))
+    hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s, partial(consumers.count, GROUP))
+    archives = Archives(core.archiving, settings.archive_interval_s, partial(consumers.count, ARCHIVE_GROUP))
+    limits = Limits(settings.no_predictions_s, settings.stuck_s)
+    watch = Watch(core.records, core.history, core.announcer, core.known, clock, consumers, limits)
     async with AsyncExitStack() as stack:
         plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
         archive = await stack.enter_async_context(
@@ -142,51 +141,23 @@ async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core
         )
         # Rows wait for the plan that names their version, so the loop may start before the plans have been read.
         loop = await stack.enter_async_context(events.consume(GROUP, hears.routes(), max_records=MOST_RECORDS))
-        consumers = {GROUP: loop, ARCHIVE_GROUP: archive, "serving.plan": plans}
-
-        def not_ready() -> str | None:
-            problems.update({name: c.problem for name, c in consumers.items() if c.problem})
-            return next((f"{name}: {problem}" for name, problem in problems.items()), None)
-
-        metrics = await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, not_ready))
-        watching = asyncio.create_task(_watch(watch, settings.watch_interval_s, not_ready))
+        for name, consumer in ((GROUP, loop), (ARCHIVE_GROUP, archive), ("serving.plan", plans)):
+            consumers.add(name, consumer)
+        metrics = await stack.enter_async_context(
+            telemetry.serve_metrics(settings.metrics_address, consumers.not_ready)
+        )
+        watching = asyncio.create_task(_watch(watch, settings.watch_interval_s))
         stack.push_async_callback(_cancelled, watching)
-        servicer = MonitorServicer(db, core.record, core.queries, EventWords(), lag.recent, settings.archive_uri)
+        servicer = MonitorServicer(db, core.record, core.queries, EventWords(), consumers.waiting, settings.archive_uri)
         service = rpc.Service(servicer, add_MonitorServiceServicer_to_server, SERVICE)
         server = await stack.enter_async_context(rpc.serve(settings.grpc_address, [service]))
         yield App(server.port, metrics, core)
 
 
-class Lag:
-    """Records not yet taken in, asked of the log at most every look."""
-
-    def __init__(self, events: bus.Bus, groups: tuple[str, ...]) -> None:
-        self._events, self._groups = events, groups
-        self._last: dict[str, int] = {}
-
-    async def fresh(self) -> Mapping[str, int]:
-        """Asks now; what was known before when the log does not answer."""
-        found: dict[str, int] = {}
-        try:
-            async with asyncio.timeout(5):
-                for group in self._groups:
-                    for topic, records in (await self._events.lag(group)).items():
-                        found[topic] = max(found.get(topic, 0), records)
-        except (GyrostatError, TimeoutError):
-            return self._last
-        self._last = found
-        return found
-
-    async def recent(self) -> Mapping[str, int]:
-        """As of the last look."""
-        return self._last
-
-
-async def _watch(watch: Watch, interval_s: float, look_at_consumers: Callable[[], object]) -> None:
+async def _watch(watch: Watch, interval_s: float) -> None:
     gauges = Gauges()
     while True:
         try:
-            look_at_consumers()
             gauges.show(*await watch.look())
         except GyrostatError as error:
             log.warning("watch_failed", detail=str(error)[:300])
@@ -196,6 +167,3 @@ async def _watch(watch: Watch, interval_s: float, look_at_consumers: Callable[[]
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-__all__ = ["App", "Awaitable", "Core", "core_of", "open_app", "opened"]

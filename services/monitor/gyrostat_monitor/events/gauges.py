@@ -19,13 +19,15 @@ class Gauges:
             "gyrostat_label_coverage_ratio", "Share of answers with an outcome", ("model",)
         )
         self._lag = telemetry.gauge("gyrostat_label_lag_seconds", "Median event time to the outcome", ("model",))
-        self._behind = telemetry.gauge("gyrostat_consumer_lag_seconds", "Wall time without movement", ("topic",))
+        self._behind = telemetry.gauge(
+            "gyrostat_consumer_lag_seconds", "Wall time without movement", ("group", "topic")
+        )
         self._shown: set[tuple[str, str, str]] = set()
 
     def show(self, behind: Mapping[str, float], figures: Sequence[Figures]) -> None:
         """Sets every gauge; a closed episode goes to 0."""
-        for topic, seconds in behind.items():
-            self._behind.labels(topic).set(seconds)
+        for place, seconds in behind.items():
+            self._behind.labels(*place.split("/", 1)).set(seconds)
         for f in figures:
             self._coverage.labels(f.model).set(f.coverage)
             self._lag.labels(f.model).set(f.lag_s)

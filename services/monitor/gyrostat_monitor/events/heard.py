@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import telemetry
@@ -17,6 +17,7 @@ from gyrostat_monitor.usecases.plans import ApplyPlan
 
 log = telemetry.get_logger("monitor")
 MOST_LINKS = 64
+Handled = Callable[[Sequence[Received]], None]
 
 
 class Pace:
@@ -40,10 +41,11 @@ class Pace:
 class Hears:
     """The loop's consumer: windows and join."""
 
-    def __init__(self, observe: Observe, outcomes: TakeInOutcomes, plans: ApplyPlan, interval_s: float) -> None:
-        self._observe, self._outcomes, self._plans = observe, outcomes, plans
+    def __init__(
+        self, observe: Observe, outcomes: TakeInOutcomes, plans: ApplyPlan, interval_s: float, handled: Handled
+    ) -> None:
+        self._observe, self._outcomes, self._plans, self._handled = observe, outcomes, plans, handled
         self._pace = Pace(interval_s)
-        self._promotions: dict[str, int] = {}
 
     def routes(self) -> list[Route]:
         """Group "monitor"."""
@@ -58,18 +60,22 @@ class Hears:
         frames = [decoding.frame(_prediction(r)) for r in batch]
         await self._pace()
         await self._observe.frames(frames, _positions(batch), batch[-1].event.id)
+        self._handled(batch)
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
         outcomes = [decoding.outcome(r) for r in batch]
         await self._outcomes(outcomes, _positions(batch), batch[-1].event.id)
+        self._handled(batch)
 
     async def _on_promoted(self, received: Received) -> None:
+        self._handled([received])
         m = received.event.payload
         assert isinstance(m, pb.ModelPromoted)
         # The plan, which comes as state, is what acts; this is the line in the log that says when it was heard.
         log.info("champion_changed", model=m.model, before=m.version_before, after=m.version_after, cause=m.cause)
 
     async def _on_applied(self, received: Received) -> None:
+        self._handled([received])
         m = received.event.payload
         assert isinstance(m, pb.PlanApplied)
         for v in m.versions:
@@ -90,8 +96,8 @@ class Hears:
 class Archives:
     """The archive's consumer, a group of its own."""
 
-    def __init__(self, archiving: Archiving, interval_s: float) -> None:
-        self._archiving = archiving
+    def __init__(self, archiving: Archiving, interval_s: float, handled: Handled) -> None:
+        self._archiving, self._handled = archiving, handled
         self._frames, self._outcomes = Pace(interval_s), Pace(interval_s)
 
     def routes(self) -> list[Route]:
@@ -105,17 +111,19 @@ class Archives:
         frames = [decoding.frame(_prediction(r)) for r in batch]
         await self._frames()
         sampled = _sampled(batch, frames)
-        if not sampled:
+        if sampled:
+            with telemetry.span("archive prediction.logged", links=sampled, attributes={"frames": len(frames)}):
+                await self._archiving.frames(frames)
+        else:
             await self._archiving.frames(frames)
-            return
-        with telemetry.span("archive prediction.logged", links=sampled, attributes={"frames": len(frames)}):
-            await self._archiving.frames(frames)
+        self._handled(batch)
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
         outcomes = [decoding.outcome(r)[1] for r in batch]
         await self._outcomes()
         await self._archiving.outcomes(outcomes)
         await self._archiving.resolved()
+        self._handled(batch)
 
 
 def _prediction(received: Received) -> pb.PredictionLogged:

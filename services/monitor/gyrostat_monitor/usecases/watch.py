@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from gyrostat_common.clock import Clock
 from gyrostat_common.times import to_us
@@ -30,24 +31,36 @@ class Figures:
     open_kinds: frozenset[tuple[int, str]]
 
 
+class Consumers(Protocol):
+    """The monitor's own consumers. Places are `<group>/<topic>`."""
+
+    async def lag(self) -> Mapping[str, int]:
+        """Place → records waiting."""
+        ...
+
+    def handled(self) -> Mapping[str, int]:
+        """Place → records handled since the start."""
+        ...
+
+    def problems(self) -> Mapping[str, str]:
+        """Consumer → why it has stopped for good."""
+        ...
+
+
 class Watch:
-    """Looked at every few seconds. `lag` asks the log; `problems` says which consumers have stopped for good, and
-    why.
-    """
+    """Looked at every few seconds."""
 
     def __init__(
         self, records: Records, history: History, announcer: Announcer, known: Known, clock: Clock,
-        lag: Callable[[], Awaitable[Mapping[str, int]]], problems: Callable[[], Mapping[str, str]], limits: Limits,
+        consumers: Consumers, limits: Limits,
     ) -> None:  # fmt: skip
         self._records, self._history, self._announcer = records, history, announcer
-        self._known, self._clock, self._lag, self._problems, self._limits = known, clock, lag, problems, limits
+        self._known, self._clock, self._limits, self._consumers = known, clock, limits, consumers
         self._moved: dict[str, tuple[int, int]] = {}
         self._started_us = to_us(clock.now())
 
     async def look(self) -> tuple[dict[str, float], list[Figures]]:
-        """(topic → seconds since it stopped moving with records waiting, figures per model); raises and settles
-        alerts.
-        """
+        """(place → seconds without movement while records wait, figures per model); raises and settles alerts."""
         now = to_us(self._clock.now())
         behind = await self._behind(now)
         async with self._records.transaction():
@@ -55,7 +68,7 @@ class Watch:
                 text = f"{topic} has records waiting and has not moved for {seconds:.0f} s"
                 await self._alert("stuck consumer", topic, "", seconds > self._limits.stuck_s, text, now)
             for consumer in ("monitor", "monitor.archive"):
-                problem = self._problems().get(consumer, "")
+                problem = self._consumers.problems().get(consumer, "")
                 await self._alert("consumer stopped", consumer, "", bool(problem), problem or "it runs again", now)
             for plan in self._known.plans:
                 if plan.champion:
@@ -63,16 +76,14 @@ class Watch:
         return behind, [await self._figures(plan.model) for plan in self._known.plans]
 
     async def _behind(self, now: int) -> dict[str, float]:
-        """Seconds for which a topic with waiting records has not moved at all."""
-        waiting = await self._lag()
-        offsets = await self._records.offsets()
-        out = {}
-        for topic, records in waiting.items():
-            position = sum(o for tp, o in offsets.items() if tp.startswith(f"{topic}/"))
-            before = self._moved.get(topic)
+        """`<group>/<topic>` → seconds for which it has had records waiting and has not moved at all."""
+        handled, out = self._consumers.handled(), {}
+        for place, records in (await self._consumers.lag()).items():
+            position = handled.get(place, 0)
+            before = self._moved.get(place)
             if before is None or before[0] != position or records == 0:
-                self._moved[topic] = (position, now)
-            out[topic] = (now - self._moved[topic][1]) / 1e6
+                self._moved[place] = (position, now)
+            out[place] = (now - self._moved[place][1]) / 1e6
         return out
 
     async def _silence(self, model: str, now: int) -> None:
