@@ -111,5 +111,11 @@ async def test_a_prediction_is_found_again(archive):
     (found,) = await archive.rows("predictions", "flights", name, T0)
     assert found["frame_no"] == 2
     assert found["delta_version"] == 0
+    await archive.add_frames("flights", [frame(3)])
+    later = next(r["prediction_id"] for r in rows(archive) if r["frame_no"] == 3)
+    (found,) = await archive.rows("predictions", "flights", later)
+    assert found["delta_version"] == 1
+    assert found["in_temp"] in (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert str(found["event_date"]) >= "2013-03-01"
     assert await archive.rows("predictions", "nothing", name) == []
     assert await archive.models("predictions") == ["flights"]

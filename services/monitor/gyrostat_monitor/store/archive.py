@@ -23,6 +23,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 
 from gyrostat_common import telemetry
 from gyrostat_common.errors import Unavailable
+from gyrostat_common.times import from_us
 from gyrostat_monitor.domain.frames import Frame
 from gyrostat_monitor.domain.outcomes import Outcome
 from gyrostat_monitor.store.arrow import outcome_table, prediction_table
@@ -188,9 +189,21 @@ class Archive:
             return []
         where = ds.field("prediction_id") == prediction_id
         if event_us is not None:
-            from gyrostat_common.times import from_us
-
             day = from_us(event_us).date()
             where = where & (ds.field("event_date") >= day) & (ds.field("event_date") <= day + timedelta(days=1))
-        found: list[dict[str, Any]] = table.to_pyarrow_dataset().to_table(filter=where).to_pylist()
-        return [{**row, "delta_version": int(table.version())} for row in found]
+        found: list[dict[str, Any]] = []
+        dataset = table.to_pyarrow_dataset()
+        for fragment in dataset.get_fragments(filter=where):
+            rows = fragment.to_table(filter=where, schema=dataset.schema).to_pylist()
+            if rows:
+                version = _commit_of(uri, Path(fragment.path).name, int(table.version()))
+                found.extend({**row, "delta_version": version} for row in rows)
+        return found
+
+
+def _commit_of(uri: str, file: str, latest: int) -> int:
+    """Delta version of the commit that added a file, read from a local table's log; else the table's present version."""
+    for commit in sorted(Path(uri).glob("_delta_log/*.json"), reverse=True) if "://" not in uri else ():
+        if file in commit.read_text(encoding="utf-8"):
+            return int(commit.stem)
+    return latest
