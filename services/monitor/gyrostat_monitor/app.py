@@ -90,7 +90,13 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
 def core_of(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
     """Wires the use cases."""
     records, counts, joins, history = Records(db, clock), Counts(db), Joins(db), History(db)
-    known = Known(records, ProfileFiles(ArtifactStore(settings.artifacts_uri)), clock, settings.environment)
+    known = Known(
+        records,
+        ProfileFiles(ArtifactStore(settings.artifacts_uri)),
+        clock,
+        settings.environment,
+        int(settings.stream_silent_s * 1e6),
+    )
     announcer = Announcer(db, clock, lambda model: known.policy(model).owner)
     archive = Archive(settings.archive_uri)
     join = Join(records, joins, counts, known)

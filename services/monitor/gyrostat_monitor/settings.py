@@ -21,6 +21,7 @@ class Settings(ServiceSettings, service="monitor"):
     artifacts_uri: str = Field("file://{data}/artifacts", description="Where reference profiles are read from")
     archive_interval_s: float = Field(2.0, ge=0, description="Least seconds between two commits of a Delta table")
     observe_interval_s: float = Field(0.1, ge=0, description="Least seconds between two batches of the windows")
+    stream_silent_s: float = Field(60.0, gt=0, description="Silence after which a stream holds event time back no more")
     watch_interval_s: float = Field(5.0, gt=0, description="Seconds between two looks at lag, silence and gauges")
     no_predictions_s: float = Field(300.0, gt=0, description="Silence of a live model that raises an alert, seconds")
     stuck_s: float = Field(120.0, gt=0, description="Seconds without movement before waiting records raise an alert")

@@ -18,6 +18,7 @@ T0 = 1_362_096_000_000_000
 SPEC = models.ModelSpec(
     task=models.TASK_BINARY, score_output="probabilities", monitor=models.MonitorPolicy(lateness_s=60),
     label=models.LabelPolicy(horizon_s=2 * 86_400), owner="ops@example.org",
+    rollout=models.RolloutPolicy(min_paired_rows=100),
 )  # fmt: skip
 
 

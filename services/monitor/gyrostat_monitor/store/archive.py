@@ -202,7 +202,7 @@ class Archive:
 
 
 def _commit_of(uri: str, file: str, latest: int) -> int:
-    """Delta version of the commit that added a file, read from a local table's log; else the table's present version."""
+    """Delta version of the commit that added a file, by a local table's log; else the table's present version."""
     for commit in sorted(Path(uri).glob("_delta_log/*.json"), reverse=True) if "://" not in uri else ():
         if file in commit.read_text(encoding="utf-8"):
             return int(commit.stem)

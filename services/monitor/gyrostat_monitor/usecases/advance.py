@@ -60,7 +60,8 @@ class Advance:
         plan, policy = self._known.plan(model), self._known.policy(model)
         progress = await self._records.progress(model)
         streams = await self._records.streams(model)
-        mark = watermark(streams, policy.lateness_s * 1_000_000, to_us(self._clock.now()))
+        now = to_us(self._clock.now())
+        mark = watermark(streams, policy.lateness_s * 1_000_000, now, self._known.active_us)
         if mark is None:
             return
         before = int(progress["watermark"]) if "watermark" in progress else None

@@ -10,6 +10,7 @@ from gyrostat_monitor.domain.joins import Pairing
 from gyrostat_monitor.domain.plan import Plan, ProfileRef
 from gyrostat_monitor.domain.policy import Policy
 from gyrostat_monitor.domain.ticks import Layout
+from gyrostat_monitor.domain.watermark import ACTIVE_US
 from gyrostat_monitor.usecases.ports import ProfileFiles, Records
 
 PLAN_PATIENCE_US = 10_000_000
@@ -20,8 +21,11 @@ REGRESSION_CLIP_SD = 4.0
 class Known:
     """Plans and profiles of one environment."""
 
-    def __init__(self, records: Records, files: ProfileFiles, clock: Clock, environment: str) -> None:
+    def __init__(
+        self, records: Records, files: ProfileFiles, clock: Clock, environment: str, active_us: int = ACTIVE_US
+    ) -> None:
         self.environment = environment
+        self.active_us = active_us
         self._records, self._files, self._clock = records, files, clock
         self._plans: dict[str, Plan] = {}
         self._refs: dict[tuple[str, int], ProfileRef | None] = {}

@@ -142,10 +142,12 @@ class Observe:
         streams = await self._records.streams(model)
         changed: dict[str, Stream] = {}
         for frame in frames:
-            if frame.rows:
+            # Windows hold answers alone: a shadow that ended, or lags, must not hold event time back.
+            if frame.rows and frame.role == ANSWER:
                 before = changed.get(frame.stream) or streams.get(frame.stream) or Stream(0, 0)
                 changed[frame.stream] = before.heard(int(frame.event_us.max()), now)
-        await self._records.save_streams(model, changed)
+        if changed:
+            await self._records.save_streams(model, changed)
 
     async def _add_traffic(self, plan: Plan, frames: list[Frame], scores: list[Floats]) -> None:
         """What both versions of the open roll-out did, by plan revision."""
