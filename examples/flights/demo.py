@@ -33,7 +33,6 @@ from gyrostat_local import LocalSystem
 DEFAULT_SEED = 2013
 DEFAULT_MONTHS = 12
 DEFAULT_TRAIN_MONTHS = 2
-RETRY_ROLLOUT_US = 86_400 * 1_000_000
 
 
 @dataclass
@@ -117,7 +116,7 @@ class Run:
         self._traffic, self._incidents, self._folder = traffic, incidents, folder
         self._release = Release()
         self._timings = {"start": monotonic()}
-        self._cpu_s: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self.scores: dict[str, np.ndarray] = {}
 
     async def go(self, system: LocalSystem, cron: "asyncio.Task[np.ndarray]") -> report.Report:
@@ -133,6 +132,7 @@ class Run:
             watch = Watch(services)
             ledger = await self._replay(services, operator, watch)
             self._lap("replay")
+            self._seconds |= {f"waited for {whom}": seconds for whom, seconds in ledger.waited_s.items()}
             await books.settle(services, self._folder / "archive", watch, ledger)
             self._lap("settled")
             facts = await watch.everything()
@@ -140,7 +140,7 @@ class Run:
                 services, system.kafka, self._folder / "archive", self._traffic, ledger, watch
             )
             self._lap("books")
-            self._cpu_s = {f"cpu {name}": _cpu_s(child.pid) for name, child in system.processes.items()}
+            self._seconds |= {f"cpu {name}": _cpu_s(child.pid) for name, child in system.processes.items()}
             scores = {"live": ledger.scores, "cron": await cron}
             scores["frozen"] = archived.scores_of(start.version, len(self._traffic.flights))
             self._lap("arms")
@@ -152,16 +152,12 @@ class Run:
     async def _replay(self, services: Services, operator: Services, watch: Watch) -> Ledger:
         replay = Replay(services, self._traffic, watch, Pace(days_per_s=self._arguments.speed))
         if self._incidents.release_at is not None:
-            self._appoint_release(replay, operator, watch, int(self._incidents.release_at.timestamp() * 1e6))
+            self._appoint_release(replay, operator, int(self._incidents.release_at.timestamp() * 1e6))
         async with watch.looking(), self._view.following(replay, watch):
             return await replay.run()
 
-    def _appoint_release(self, replay: Replay, operator: Services, watch: Watch, at_us: int) -> None:
+    def _appoint_release(self, replay: Replay, operator: Services, at_us: int) -> None:
         async def release() -> None:
-            # One roll-out at a time: the operator waits for the one that is under way, as a person would.
-            if watch.picture.open_rollout is not None:
-                self._appoint_release(replay, operator, watch, at_us + RETRY_ROLLOUT_US)
-                return
             self._release.version = await self._release_by_hand(operator, at_us)
 
         replay.at(at_us, release)
@@ -209,7 +205,7 @@ class Run:
             incidents=[one for one in found if one is not None],
             moments=timeline.moments(facts.picture),
             steering=findings.steering(facts, start.last_audit),
-            timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)} | self._cpu_s,
+            timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)} | self._seconds,
             folder=_shown(self._folder),
         )
 

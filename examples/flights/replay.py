@@ -37,7 +37,7 @@ class Pace:
 
     ahead_s: float = 2 * DAY_S
     ahead_of_training_s: float = 2 * DAY_S
-    outcomes_ahead: int = 2_000
+    outcomes_ahead: int = 1_500
     days_per_s: float = 0.0
     concurrency: int = 24
 
@@ -130,7 +130,7 @@ class Replay:
         first_us = int(self.traffic.request_us[0])
         limit = self._pace.ahead_s * 1e6
         await self._wait("the monitor", lambda: to_us - max(self._watch.picture.watermark_us, first_us) <= limit)
-        await self._wait("the join", lambda: self.ledger.outcomes - self._outcomes_seen() <= self._pace.outcomes_ahead)
+        await self._wait("the join", lambda: self._next_landing - self._outcomes_seen() <= self._pace.outcomes_ahead)
         await self._wait("a training", lambda: not self._too_far_into_training(to_us))
 
     def _outcomes_seen(self) -> int:

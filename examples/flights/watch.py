@@ -18,7 +18,7 @@ from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat.registry.v1 import model_pb2, registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
 
-STATUS_EVERY_S: Final = 0.15
+STATUS_EVERY_S: Final = 0.25
 FACTS_EVERY_S: Final = 1.0
 CALL_TIMEOUT_S: Final = 10.0
 ACTIVE: Final = ("queued", "running")
