@@ -13,11 +13,15 @@ margin
 Stakes are fixed, so the log wealth is a sum over rows: evidence is a histogram of d, exact and additive, and a
 corrected
 outcome takes its old row away again.
+
+Rows of one hour share their weather, their customers, their outage: they are not independent, and plain e-values of real
+flights rolled back half of the harmless candidates. The log wealth is therefore divided by the design effect of the
+hourly ticks (variance of tick sums over what independent rows would give). A power below one of an e-process is one too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -75,19 +79,32 @@ def difference_bin(candidate_loss: float, baseline_loss: float, scale: float = 1
     return int(np.clip(np.rint(d * STEPS), -STEPS, STEPS))
 
 
-def harm_e(pairs: Pairs) -> float:
+def design_effect(ticks: Iterable[Pairs]) -> float:
+    """Variance of the ticks' sums over what independent rows would give; at least 1, and 1 with fewer than three ticks."""
+    parts = [t.arrays() for t in ticks if t.bins]
+    if len(parts) < 3:
+        return 1.0
+    d, rows = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+    mean = float((d * rows).sum() / rows.sum())
+    independent = float((rows * (d - mean) ** 2).sum())
+    between = sum(float((r * (x - mean)).sum()) ** 2 for x, r in parts)
+    return max(1.0, between / independent) if independent > 0 else 1.0
+
+
+def harm_e(pairs: Pairs, design: float = 1.0) -> float:
     """e-value against "no harm"; large means harm. 1 without evidence."""
     d, rows = pairs.arrays()
     if len(d) == 0:
         return 1.0
-    return _mixture(np.log1p(np.outer(STAKES, d)) @ rows)
+    return _mixture(np.log1p(np.outer(STAKES, d)) @ rows / design)
 
 
-def limits(pairs: Pairs, alpha: float) -> tuple[float, float]:
+def limits(pairs: Pairs, alpha: float, design: float = 1.0) -> tuple[float, float]:
     """Confidence sequence (lower, upper) for the mean difference in units of the clip, valid at any time."""
     d, rows = pairs.arrays()
     if len(d) == 0:
         return -1.0, 1.0
+    rows = rows / design
     mean = float((d * rows).sum() / rows.sum())
 
     def upper(x: Floats, start: float) -> float:
@@ -131,6 +148,9 @@ class Evidence:
     """Since the roll-out began."""
     step_pairs: Pairs
     """Since the present step began."""
+    design: float
+    """Design effect of the pairs' ticks."""
+    step_design: float
     candidate: Traffic
     baseline: Traffic
     watermark_us: int
@@ -190,7 +210,7 @@ def _harm(rollout: Rollout, policy: RolloutPolicy, evidence: Evidence) -> Guard:
     """Harm since the roll-out began, or since the present step: a good start must not hide a bad turn. Half of alpha
     each.
     """
-    e = max(harm_e(evidence.pairs), harm_e(evidence.step_pairs)) / 2
+    e = max(harm_e(evidence.pairs, evidence.design), harm_e(evidence.step_pairs, evidence.step_design)) / 2
     limit = 1.0 / policy.alpha
     d, rows = evidence.pairs.arrays()
     mean = float((d * rows).sum() / rows.sum()) * CLIP * evidence.scale if len(d) else 0.0
@@ -198,13 +218,14 @@ def _harm(rollout: Rollout, policy: RolloutPolicy, evidence: Evidence) -> Guard:
     fewest = policy.min_paired_rows if rollout.phase is Phase.SHADOW else 20
     verdict = Verdict.ROLL_BACK if e >= limit and evidence.pairs.rows >= fewest else Verdict.ADVANCE
     numbers = {"e": min(e, 1e300), "limit": limit, "mean_difference": mean, "paired_rows": float(evidence.pairs.rows)}
+    numbers["design_effect"] = evidence.design
     text = f"loss differs by {mean:+.4f} over {evidence.pairs.rows} paired rows (harm e {e:.3g} of {limit:.0f})"
     return Guard("harm", verdict, numbers, text)
 
 
 def _loss(policy: RolloutPolicy, evidence: Evidence) -> tuple[Guard, int]:
     unit = CLIP * evidence.scale
-    lower, upper = (x * unit for x in limits(evidence.pairs, policy.alpha))
+    lower, upper = (x * unit for x in limits(evidence.pairs, policy.alpha, evidence.design))
     rows = evidence.pairs.rows
     needed = max(policy.min_paired_rows, _rows_needed(policy, evidence, unit))
     ready = upper < policy.loss_margin and rows >= policy.min_paired_rows
@@ -222,12 +243,16 @@ def _rows_needed(policy: RolloutPolicy, evidence: Evidence, unit: float) -> int:
     mean = float((d * rows).sum() / n)
     variance = float((rows * (d - mean) ** 2).sum() / n)
     gap = max(abs(policy.loss_margin / unit - mean), 1e-4)
-    return int(min(2.0 * np.log(2.0 / policy.alpha) * variance / gap**2, 1e9))
+    return int(min(2.0 * np.log(2.0 / policy.alpha) * evidence.design * variance / gap**2, 1e9))
 
 
 def _dwell(rollout: Rollout, policy: RolloutPolicy, evidence: Evidence, loss: Guard) -> Guard:
-    """After 100 %: no further proof is asked, only time without harm."""
-    over = evidence.watermark_us >= rollout.step_started_us + policy.guard_s * 1_000_000
+    """After 100 %: no further proof is asked, only time without harm, and outcomes enough to have seen it.
+
+    Where outcomes are so rare that four times the time does not bring them, time alone decides.
+    """
+    passed = (evidence.watermark_us - rollout.step_started_us) / max(policy.guard_s * 1e6, 1.0)
+    over = passed >= 1.0 and (evidence.step_pairs.rows >= policy.min_paired_rows or passed >= 4.0)
     days = (evidence.watermark_us - rollout.step_started_us) / 86_400e6
     text = f"{max(days, 0.0):.1f} of {policy.guard_s / 86_400:.1f} days watched without harm"
     return Guard("loss", Verdict.ADVANCE if over else Verdict.CONTINUE, loss.numbers, text)
