@@ -1,1 +1,7 @@
 """Plumbing that all four services need and none owns."""
+
+import os
+
+# gRPC's handlers run in every forked child and, under uvloop, kill one child in forty with SIGSEGV before it becomes
+# the program it was started for (ADR 0018). We fork only to exec: they have nothing to do. Read when grpc is loaded.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
