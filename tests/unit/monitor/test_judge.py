@@ -10,6 +10,7 @@ from gyrostat_monitor.domain.judge import (
     Pairs,
     Traffic,
     Verdict,
+    design_effect,
     difference_bin,
     harm_e,
     judge,
@@ -63,7 +64,7 @@ def test_the_confidence_sequence_holds_the_mean_at_every_look():
 
 def evidence(differences=(), **more) -> Evidence:
     pairs = pairs_of(differences)
-    base = Evidence(pairs, pairs, Traffic(), Traffic(), 0)
+    base = Evidence(pairs, pairs, 1.0, 1.0, Traffic(), Traffic(), 0)
     return replace(base, **more)
 
 
@@ -97,6 +98,33 @@ def test_after_the_promotion_only_time_without_harm_is_asked_and_a_bad_turn_is_s
     assert judge(guard, POLICY, evidence(good, watermark_us=7_201_000_000)).verdict is Verdict.ADVANCE
     turned = evidence(np.concatenate([good, bad]), step_pairs=pairs_of(bad), watermark_us=7_201_000_000)
     assert judge(guard, POLICY, turned).verdict is Verdict.ROLL_BACK
+
+
+def test_the_guard_ends_with_outcomes_or_after_a_long_wait():
+    guard = replace(SHADOW, phase=Phase.GUARD)
+    few = pairs_of(np.zeros(50))
+    over, long_over = 7_200_000_000, 4 * 7_200_000_000
+    assert judge(guard, POLICY, evidence(np.zeros(500), step_pairs=few, watermark_us=over)).verdict is Verdict.CONTINUE
+    assert judge(guard, POLICY, evidence(np.zeros(500), watermark_us=over)).verdict is Verdict.ADVANCE
+    assert judge(guard, POLICY, evidence(step_pairs=few, watermark_us=long_over)).verdict is Verdict.ADVANCE
+
+
+def test_rows_that_share_their_hour_count_for_less():
+    r = np.random.default_rng(7)
+    wrong = plain = 0
+    for _ in range(60):
+        hours = [r.normal(r.normal(0, 0.15), 0.2, 40).clip(-1, 1) for _ in range(60)]
+        ticks = [pairs_of(h) for h in hours]
+        whole = pairs_of(np.concatenate(hours))
+        design = design_effect(ticks)
+        assert design > 4
+        plain += harm_e(whole) >= 1 / ALPHA
+        wrong += harm_e(whole, design) >= 1 / ALPHA
+    assert plain > 6  # independent rows are a wish
+    assert wrong <= 60 * ALPHA
+    alone = [pairs_of(r.normal(0, 0.3, 40).clip(-1, 1)) for _ in range(60)]
+    assert design_effect(alone) < 2
+    assert design_effect(alone[:2]) == 1.0
 
 
 def test_slow_answers_and_invalid_scores_roll_back():

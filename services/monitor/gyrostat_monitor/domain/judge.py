@@ -14,9 +14,11 @@ Stakes are fixed, so the log wealth is a sum over rows: evidence is a histogram 
 corrected
 outcome takes its old row away again.
 
-Rows of one hour share their weather, their customers, their outage: they are not independent, and plain e-values of real
+Rows of one hour share their weather, their customers, their outage: they are not independent, and plain e-values of
+real
 flights rolled back half of the harmless candidates. The log wealth is therefore divided by the design effect of the
-hourly ticks (variance of tick sums over what independent rows would give). A power below one of an e-process is one too.
+hourly ticks (variance of tick sums over what independent rows would give). A power below one of an e-process is one
+too.
 """
 
 from __future__ import annotations
@@ -73,6 +75,15 @@ class Pairs:
         return np.array(steps, np.float64) / STEPS, np.array([self.bins[s] for s in steps], np.float64)
 
 
+def added(parts: Iterable[Pairs]) -> Pairs:
+    """The sum of many."""
+    out: dict[int, int] = {}
+    for part in parts:
+        for step, rows in part.bins.items():
+            out[step] = out.get(step, 0) + rows
+    return Pairs({k: v for k, v in out.items() if v})
+
+
 def difference_bin(candidate_loss: float, baseline_loss: float, scale: float = 1.0) -> int:
     """Bin of one paired difference."""
     d = (candidate_loss - baseline_loss) / (CLIP * scale)
@@ -80,7 +91,9 @@ def difference_bin(candidate_loss: float, baseline_loss: float, scale: float = 1
 
 
 def design_effect(ticks: Iterable[Pairs]) -> float:
-    """Variance of the ticks' sums over what independent rows would give; at least 1, and 1 with fewer than three ticks."""
+    """Variance of the ticks' sums over what independent rows would give; at least 1, and 1 with fewer than three
+    ticks.
+    """
     parts = [t.arrays() for t in ticks if t.bins]
     if len(parts) < 3:
         return 1.0

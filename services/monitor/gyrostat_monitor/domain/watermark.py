@@ -23,7 +23,8 @@ class Stream:
 
 def watermark(streams: Mapping[str, Stream], lateness_us: int, now_us: int, active_us: int = ACTIVE_US) -> int | None:
     """Least of the largest event times over streams of answers active in the last minute of wall time, minus the
-    lateness. When none is active, the most advanced stream counts: silence must not hide what has been seen. None before
+    lateness. When none is active, the most advanced stream counts: silence must not hide what has been seen. None
+    before
     the first row.
     """
     if not streams:

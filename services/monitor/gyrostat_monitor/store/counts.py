@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, false, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gyrostat_common import database
@@ -71,15 +71,6 @@ class Counts:
                 t.c.model == model, t.c.version == version, t.c.tick_us >= from_us
             )
             return {row.tick_us: row.rows for row in await tx.execute(query)}
-
-    async def ticked_versions(self, model: str, from_us: int, to_us: int) -> list[int]:
-        """Versions with ticks in [from, to)."""
-        async with self._db.reading() as tx:
-            t = tables.ticks
-            query = (
-                select(t.c.version).where(t.c.model == model, t.c.tick_us >= from_us, t.c.tick_us < to_us).distinct()
-            )
-            return sorted(row[0] for row in await tx.execute(query))
 
     async def drop_ticks(self, model: str, before_us: int) -> None:
         """Forgets what no window needs any more."""
@@ -182,7 +173,7 @@ class Counts:
     async def add_pairs(self, model: str, rollout: str, added: Mapping[int, Pairs]) -> None:
         """Tick start → change of the histogram."""
         async with self._db.reading() as tx:
-            known = await self.pairs(model, rollout)
+            known = await self.pairs(model, rollout, sorted(added))
             rows = [
                 {
                     "model": model, "rollout": rollout, "tick_us": tick,
@@ -192,11 +183,15 @@ class Counts:
             ]  # fmt: skip
             await _put(tx, tables.pairs, ["model", "rollout", "tick_us"], rows)
 
-    async def pairs(self, model: str, rollout: str) -> dict[int, Pairs]:
-        """Tick start → histogram."""
+    async def pairs(self, model: str, rollout: str, ticks: Sequence[int] | None = None) -> dict[int, Pairs]:
+        """Tick start → histogram; of all ticks, or of these."""
         async with self._db.reading() as tx:
             p = tables.pairs
             query = select(p.c.tick_us, p.c.bins).where(p.c.model == model, p.c.rollout == rollout)
+            if ticks is not None:
+                query = (
+                    query.where(p.c.tick_us >= ticks[0], p.c.tick_us <= ticks[-1]) if ticks else query.where(false())
+                )
             return {
                 r.tick_us: Pairs({int(k): v for k, v in json.loads(r.bins).items()}) for r in await tx.execute(query)
             }

@@ -44,6 +44,11 @@ class Turn:
         value = self.changes.get(name, self.progress.get(name))
         return None if value is None else int(value)
 
+    def versions_since(self, tick_us: int) -> list[int]:
+        """Versions with answers in that tick or later."""
+        lasts = {n.removeprefix("last/"): int(v) for n, v in self.progress.items() if n.startswith("last/")}
+        return sorted(int(version) for version, last in lasts.items() if last >= tick_us)
+
 
 class Advance:
     """Moves one model's event time forward."""

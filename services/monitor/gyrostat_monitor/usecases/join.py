@@ -95,6 +95,8 @@ class Join:
         await self._records.count(model, lags)
         if plan is not None and plan.rollout is not None and change.pairs:
             await self._counts.add_pairs(model, plan.rollout.id, change.pairs)
+            grown = sum(p.rows for p in change.pairs.values())
+            await self._records.count(model, {f"pairs/{plan.rollout.id}": grown})
 
     async def _settle(self, model: str, answers: Sequence[Answer], outcomes: Mapping[Key, list[Outcome]]) -> None:
         """Outcomes by id whose prediction is there are joined."""

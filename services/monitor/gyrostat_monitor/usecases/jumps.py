@@ -34,7 +34,7 @@ class Jumps:
             return state
         tick_s = self._known.policy(turn.model).tick_s
         ticks: dict[int, list[tuple[int, Layout, Tick]]] = {}
-        for version in await self._counts.ticked_versions(turn.model, start, end_us):
+        for version in turn.versions_since(start):
             layout = await self._known.layout(turn.model, version)
             for at, tick in (await self._counts.ticks(turn.model, version, Span(start, end_us), layout.key)).items():
                 ticks.setdefault(at, []).append((version, layout, tick))

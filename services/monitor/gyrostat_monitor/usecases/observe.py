@@ -104,11 +104,16 @@ class Observe:
     async def _note_late(self, model: str, touched: list[tuple[int, int]]) -> None:
         """Rows of closed windows: they revise their report and alarm nobody."""
         progress = await self._records.progress(model)
+        latest: dict[str, str | None] = {}
         for version in sorted({v for v, _ in touched}):
+            last = max(start for v, start in touched if v == version)
+            if last > int(progress.get(f"last/{version}", -1)):
+                latest[f"last/{version}"] = str(last)
             cursor = int(progress.get(f"data/{version}", 0))
             late = [start for v, start in touched if v == version and start < cursor]
             if late:
                 await self._counts.mark_stale(model, version, late)
+        await self._records.save_progress(model, latest)
 
     async def _add_answers(
         self, model: str, policy: Policy, frames: list[Frame], scores: list[Floats]

@@ -71,3 +71,6 @@ class ApplyPlan:
                 pairs[tick] = pairs.get(tick, Pairs()).plus(Pairs({bin_: 1}))
         await self._counts.drop_pairs(plan.model, plan.rollout.id)
         await self._counts.add_pairs(plan.model, plan.rollout.id, pairs)
+        counted = (await self._records.counters(plan.model)).get(f"pairs/{plan.rollout.id}", 0)
+        paired = sum(p.rows for p in pairs.values())
+        await self._records.count(plan.model, {f"pairs/{plan.rollout.id}": paired - counted})

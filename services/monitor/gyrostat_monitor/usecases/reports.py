@@ -9,7 +9,7 @@ from gyrostat_monitor.domain import contract, drift, jump, performance
 from gyrostat_monitor.domain.episodes import Observed
 from gyrostat_monitor.domain.findings import Finding, Kind
 from gyrostat_monitor.domain.frames import ANSWER
-from gyrostat_monitor.domain.policy import Policy
+from gyrostat_monitor.domain.policy import DAY_S, Policy
 from gyrostat_monitor.domain.quality import QualitySums, added
 from gyrostat_monitor.domain.ticks import Layout, Tick, total
 from gyrostat_monitor.domain.windows import Span, Window, cut
@@ -39,10 +39,16 @@ class Reports:
             turn.changes[f"{name}/{version}"] = str(result.cursor_us)
         return result.closed
 
-    async def _versions(self, turn: Turn) -> list[int]:
-        """Versions that answered not too long ago."""
-        recent = turn.watermark_us - 40 * 86_400_000_000
-        return await self._counts.ticked_versions(turn.model, recent, turn.watermark_us + 1)
+    def _versions(self, turn: Turn) -> list[int]:
+        """Versions with ticks that are in no closed window yet, unless they ended long ago."""
+        policy = self._known.policy(turn.model)
+        width_us = max(policy.window_s, 7 * DAY_S) * 1_000_000
+        out = []
+        for version in turn.versions_since(turn.watermark_us - 4 * width_us):
+            closed = min(turn.cursor(f"{name}/{version}") or 0 for name in ("data", "contract"))
+            if int(turn.progress[f"last/{version}"]) >= closed:
+                out.append(version)
+        return out
 
     async def _total(self, model: str, version: int, span: Span) -> tuple[Layout, Tick]:
         layout = await self._known.layout(model, version)
@@ -54,7 +60,7 @@ class Reports:
         policy = self._known.policy(turn.model)
         spans = [
             (span.end_us, version, span)
-            for version in await self._versions(turn)
+            for version in self._versions(turn)
             for span in await self._cut(turn, version, "contract", policy.contract_s, policy.contract_rows)
         ]
         out: list[Seen] = []
@@ -84,7 +90,7 @@ class Reports:
         """Windows against the profile; each becomes a report."""
         policy = self._known.policy(turn.model)
         out: list[Seen] = []
-        for version in await self._versions(turn):
+        for version in self._versions(turn):
             for span in await self._cut(turn, version, "data", policy.window_s, policy.min_window_rows):
                 layout, tick = await self._total(turn.model, version, span)
                 stats = drift.statistics(layout.profile, layout, tick, policy) if layout.profile else ()
