@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-from flights import arms, books, chart, data, findings, pipeline, policy, report, timeline
+from flights import arms, books, chart, data, findings, pipeline, policy, report, stories, timeline
 from flights.incidents import Incidents, careless
 from flights.prepare import Start, prepare
 from flights.replay import Ledger, Pace, Replay
@@ -190,8 +190,9 @@ class Run:
     ) -> report.Report:
         found = [
             findings.celsius(facts, self._incidents),
-            findings.release(facts, ledger, self._release.version),
+            findings.release(facts, ledger, self._release.version, self._incidents.release_at),
         ]
+        incidents = [one for one in found if one is not None]
         months = [self._month(int(month), scores, ledger) for month in np.unique(self._traffic.flights.month)]
         marks = list(self._timings.items())
         self.scores = scores
@@ -202,7 +203,8 @@ class Run:
             total=self._month(0, scores, ledger),
             books=balance,
             promotions=findings.promotions(facts, ledger, self._traffic),
-            incidents=[one for one in found if one is not None],
+            incidents=incidents,
+            stories=stories.tell(facts.picture, incidents),
             moments=timeline.moments(facts.picture),
             steering=findings.steering(facts, start.last_audit),
             timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)} | self._seconds,

@@ -59,6 +59,7 @@ class Incident:
     caught: bool
     found: str
     numbers: dict[str, float] = field(default_factory=dict)
+    at: datetime | None = None
 
 
 def promotions(facts: Facts, ledger: Ledger, traffic: Traffic) -> list[Promotion]:
@@ -153,13 +154,13 @@ def celsius(facts: Facts, incidents: Incidents) -> Incident | None:
     ]
     tainted = [run.run.id for run in facts.picture.runs if _learned_from(run, start, end)]
     if not named:
-        return Incident("celsius", expected, False, "no data-quality episode named both inputs", {})
+        return Incident("celsius", expected, False, "no data-quality episode named both inputs", {}, start)
     first = min(named, key=_started)
     hours = (_started(first) - start).total_seconds() / 3_600
     clean = "no version learned from those rows" if not tainted else f"but runs {', '.join(tainted)} took those rows"
     blamed = ", ".join(timeline.features_of(first))
     found = f"data-quality episode from {_started(first):%d %b} naming {blamed}; {clean}"
-    return Incident("celsius", expected, not tainted, found, {"hours_to_first_window": round(hours, 1)})
+    return Incident("celsius", expected, not tainted, found, {"hours_to_first_window": round(hours, 1)}, start)
 
 
 def _started(episode: monitor_pb2.Episode) -> datetime:
@@ -176,7 +177,7 @@ def _learned_from(run: trainer_pb2.TrainingRun, start: datetime, end: datetime) 
     return not snapshot.excluded
 
 
-def release(facts: Facts, ledger: Ledger, version: int | None) -> Incident | None:
+def release(facts: Facts, ledger: Ledger, version: int | None, at: datetime | None) -> Incident | None:
     """Whether the version released by hand was taken back, and how many answers it gave before."""
     if version is None:
         return None
@@ -194,7 +195,7 @@ def release(facts: Facts, ledger: Ledger, version: int | None) -> Incident | Non
     day = from_proto(rollout.steps[-1].event_time)
     on = f" on {day:%d %b}" if day else ""
     found = f"version {version} was taken back{on} after {answers:,} answers: {timeline.in_short(reason)}"
-    return Incident("release", expected, True, found, numbers)
+    return Incident("release", expected, True, found, numbers, at)
 
 
 def steering(facts: Facts, first_version_audit: int) -> list[str]:

@@ -74,14 +74,13 @@ def _retrain_policy(seed: int) -> model_pb2.RetrainPolicy:
 def _rollout_policy() -> model_pb2.RolloutPolicy:
     return model_pb2.RolloutPolicy(
         steps=[100, 500, 2_500, 10_000],
-        # Flights of one day share their weather: three days' worth of pairs before anything is decided on them.
-        min_paired_rows=3_000,
+        # Flights of one day share their weather: two days' worth of pairs before anything is decided on them.
+        min_paired_rows=2_000,
         min_exposure=100,
         max_step_s=DAY_S,
         # 0.01 of log loss is a fiftieth of what the model has.
         loss_margin=0.01,
-        # For the same reason the evidence must be stronger than independent rows would need.
-        alpha=0.001,
+        alpha=0.01,
         guard_s=7 * DAY_S,
         max_rollout_s=21 * DAY_S,
         # A fortnight of held-out flights cannot prove more than "not clearly worse": live traffic decides the rest.

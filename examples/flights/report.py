@@ -15,6 +15,7 @@ import jsonschema
 from flights.arms import Score
 from flights.books import Books
 from flights.findings import Incident, Promotion
+from flights.stories import Story, chosen
 from flights.timeline import Moment
 
 MAX_LINES: Final = 25
@@ -45,6 +46,7 @@ class Report:
     promotions: list[Promotion]
     incidents: list[Incident]
     moments: list[Moment]
+    stories: list[Story]
     steering: list[str]
     timings_s: dict[str, float]
     folder: str
@@ -68,11 +70,11 @@ class Report:
 
 def lines(report: Report) -> list[str]:
     """The summary; never more than MAX_LINES."""
-    head = [_verdict(report), _against_cron(report), ""]
-    tail = ["", *_books(report), *_chain(report), _closer(report)]
+    head = [_verdict(report), _against_cron(report)]
+    tail = [*_books(report), *_chain(report), _closer(report)]
     table = _table(report)
-    room = MAX_LINES - len(head) - len(tail) - len(table) - 1
-    return [*head, *_happened(report, room), "", *table, *tail]
+    room = MAX_LINES - len(head) - len(tail) - len(table)
+    return [*head, *map(_fit, chosen(report.stories, room)), *table, *tail]
 
 
 def _verdict(report: Report) -> str:
@@ -98,37 +100,7 @@ def _against_cron(report: Report) -> str:
     )
 
 
-def _happened(report: Report, room: int) -> list[str]:
-    """The moments worth a line, in order: promotions and incidents first, then decisions not to act, then the rest."""
-    chosen: dict[int, Moment] = {}
-    for wanted in (_is_promotion, _is_alarm, _is_refusal, _is_cause):
-        moments = [(i, one) for i, one in enumerate(report.moments) if wanted(one) and i not in chosen]
-        share = room - len(chosen) if wanted is not _is_promotion else max(room - 2, 1)
-        step = max(1, math.ceil(len(moments) / max(share, 1)))
-        chosen |= dict(moments[::step][: max(share, 0)])
-        if wanted is _is_alarm and len(chosen) > room - 1:
-            break
-    order = sorted(chosen.values(), key=lambda one: one.at)
-    return [_fit(one.line()) for one in order][:room]
-
-
-def _is_promotion(one: Moment) -> bool:
-    return one.kind == "rollout" and any(word in one.what for word in ("promoted", "by hand", "rolled back"))
-
-
-def _is_alarm(one: Moment) -> bool:
-    return one.kind == "episode" and one.what.startswith("data quality") and "confirmed" in one.what
-
-
-def _is_refusal(one: Moment) -> bool:
-    return not one.acted
-
-
-def _is_cause(one: Moment) -> bool:
-    return one.kind == "episode" and "confirmed" in one.what
-
-
-def _fit(line: str, width: int = 140) -> str:
+def _fit(line: str, width: int = 150) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
@@ -185,7 +157,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "arms": {"months": [_arm(one) for one in report.months], "total": _arm(report.total)},
         "timeline": [_plain(asdict(one)) for one in report.moments],
         "promotions": [_plain(asdict(one)) for one in report.promotions],
-        "incidents": [asdict(one) for one in report.incidents],
+        "incidents": [_plain(asdict(one)) for one in report.incidents],
+        "stories": [one.line() for one in report.stories],
         "steering": report.steering,
         "timings_s": {name: round(seconds, 2) for name, seconds in report.timings_s.items()},
         "latency": _latency(report),

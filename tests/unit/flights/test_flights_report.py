@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from flights import chart, findings, report, timeline
+from flights import chart, findings, report, stories, timeline
 from flights.arms import Score
 from flights.books import Books, Spool
 from flights.incidents import Incidents
@@ -114,6 +114,7 @@ def a_report(full: bool = True, balance: Books | None = None, promotions: bool =
         promotions=findings.promotions(known, a_ledger(traffic), traffic),
         incidents=[findings.Incident("release", "taken back", True, "taken back after 12 answers", {"answers": 12.0})],
         moments=timeline.moments(known.picture),
+        stories=stories.tell(known.picture, []),
         steering=[],
         timings_s={"replay": 1.0},
         folder="build/demo",
@@ -125,9 +126,21 @@ def test_the_summary_fits_25_lines_and_says_where_cron_is_better() -> None:
     assert len(lines) <= report.MAX_LINES
     assert "closed once by itself" in lines[0]
     assert "does NOT beat" in lines[1]
-    assert any("trainer waits: cooling down" in line for line in lines)
+    assert any("version 2 trained on 1,234 flights, live 09 Nov" in line for line in lines)
     assert any(line.startswith("Books: sent 40 = answered 40 = logged 40 = archived 40") for line in lines)
     assert any("episode " + EPISODE in line and "predictions p/0" in line for line in lines)
+
+
+def test_what_matters_less_is_drawn_together_and_never_left_out() -> None:
+    days = [
+        stories.Story(DAY + timedelta(days=n), f"data moved: version {n} refused at the gate (x)", 1) for n in range(9)
+    ]
+    live = stories.Story(DAY, "version 12 live", 0)
+    lines = stories.chosen([live, *days], 4)
+    assert len(lines) == 4
+    assert lines[0].endswith("version 12 live")
+    assert "refused by a gate" in lines[-1]
+    assert "16 Nov" in lines[-1]
 
 
 def test_the_json_follows_its_schema() -> None:
@@ -188,11 +201,11 @@ def test_celsius_is_caught_when_both_inputs_are_named_and_the_rows_left_out() ->
 def test_a_release_by_hand_is_caught_when_it_was_taken_back() -> None:
     traffic = Traffic.of(some_flights(), 1)
     back = a_rollout(2, registry_pb2.ROLLOUT_STATE_GUARD, registry_pb2.ROLLOUT_STATE_ROLLED_BACK, by_hand=True)
-    caught = findings.release(facts(rollouts=(back,)), a_ledger(traffic), 2)
+    caught = findings.release(facts(rollouts=(back,)), a_ledger(traffic), 2, DAY)
     assert caught is not None
     assert caught.caught
     assert caught.numbers["answers"] == 20
-    stays = findings.release(facts(rollouts=(a_rollout(2, by_hand=True),)), a_ledger(traffic), 2)
+    stays = findings.release(facts(rollouts=(a_rollout(2, by_hand=True),)), a_ledger(traffic), 2, DAY)
     assert stays is not None
     assert not stays.caught
 

@@ -1,0 +1,147 @@
+"""What happened, told short: one line for each candidate, from the episode that asked for it to what became of it.
+
+The timeline has every step; a stranger wants to know what came of it. Pure, like `findings`. Next: `report`.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from flights import timeline
+from flights.findings import Incident
+from flights.watch import Picture
+from gyrostat.events.v1 import events_pb2
+from gyrostat.monitor.v1 import monitor_pb2
+from gyrostat.registry.v1 import registry_pb2
+from gyrostat.trainer.v1 import trainer_pb2
+from gyrostat_common.times import from_proto
+
+EVIDENCE = re.compile(r"loss differs by ([+-][\d.]+) over (\d+) paired rows")
+LIVE = (registry_pb2.ROLLOUT_STATE_GUARD, registry_pb2.ROLLOUT_STATE_PROMOTED)
+
+
+@dataclass(frozen=True)
+class Story:
+    """One line. `matters`: 0 a change of champion or an incident, 1 a candidate that did not make it, 2 a wait."""
+
+    at: datetime
+    text: str
+    matters: int
+
+    def line(self) -> str:
+        """With its day."""
+        return f"{self.at:%d %b}  {self.text}"
+
+
+def tell(picture: Picture, incidents: list[Incident]) -> list[Story]:
+    """Every story in event time."""
+    episodes = {episode.latest.episode_id: episode for episode in picture.episodes}
+    rollouts = {rollout.version: rollout for rollout in picture.rollouts}
+    told = [
+        _of_run(run, episodes, rollouts.get(run.run.version))
+        for run in sorted(picture.runs, key=lambda run: run.run.started_at.ToMicroseconds())[1:]
+        if run.run.status not in ("queued", "running")
+    ]
+    waits = _waits(picture)
+    return sorted([*told, *waits, *(_of_incident(one, picture) for one in incidents)], key=lambda one: one.at)
+
+
+def chosen(stories: list[Story], room: int) -> list[str]:
+    """At most `room` lines: what matters least is drawn together first, never left out."""
+    kept = [one for one in stories if one.matters == 0]
+    rest = [one for one in stories if one.matters > 0]
+    if len(stories) <= room:
+        return [one.line() for one in stories]
+    single = max(room - len(kept) - 1, 0)
+    candidates = [one for one in rest if one.matters == 1]
+    alone = candidates[-single:] if single and len(candidates) <= single else candidates[:single]
+    together = [one for one in rest if one not in alone]
+    lines = [one.line() for one in sorted([*kept, *alone], key=lambda one: one.at)][: room - bool(together)]
+    if together:
+        lines.append("Not acted on, or not promoted: " + _days(together))
+    return lines
+
+
+def _days(stories: list[Story]) -> str:
+    """Stories in few words: the days by what was decided."""
+    by_reason: dict[str, list[str]] = {}
+    for one in stories:
+        words = re.sub(r"^.*?: ", "", one.text) if one.matters == 1 else one.text
+        key = "refused by a gate" if "gate" in words else "worse as a shadow" if "shadow" in words else words
+        by_reason.setdefault(key, []).append(f"{one.at:%d %b}")
+    return "; ".join(f"{', '.join(dict.fromkeys(days))} {reason}" for reason, days in by_reason.items()) + "."
+
+
+def _of_run(
+    run: trainer_pb2.TrainingRun,
+    episodes: dict[str, monitor_pb2.Episode],
+    rollout: registry_pb2.Rollout | None,
+) -> Story:
+    at = _time(run.watermark)
+    cause = next((episodes[one] for one in run.run.causes if one in episodes), None)
+    begin = f"{_cause(cause)}: version {run.run.version or '-'}"
+    if run.run.status != "succeeded" or rollout is None:
+        return Story(at, f"{begin} {_ending(run)}", 1)
+    live = next((step for step in rollout.steps if step.state in LIVE), None)
+    last = rollout.steps[-1]
+    rows = f"{run.run.snapshot.rows:,} flights"
+    if live is None:
+        fate = {
+            registry_pb2.ROLLOUT_STATE_ROLLED_BACK: f"not promoted, worse as a {_stage(rollout)} ({_evidence(last)})",
+            registry_pb2.ROLLOUT_STATE_SUPERSEDED: "given up undecided, a newer one or a person was faster",
+        }.get(rollout.state, f"still in {timeline.STATES.get(rollout.state, 'roll-out')}")
+        return Story(at, f"{begin} trained on {rows}, {fate}", 1)
+    text = f"{begin} trained on {rows}, live {_time(live.event_time):%d %b} ({_evidence(live)})"
+    if rollout.state == registry_pb2.ROLLOUT_STATE_ROLLED_BACK:
+        text += f", taken back {_time(last.event_time):%d %b} ({_evidence(last)})"
+    return Story(at, text, 0)
+
+
+def _ending(run: trainer_pb2.TrainingRun) -> str:
+    if run.run.status == "rejected":
+        refused = next((gate for gate in run.gates if not gate.passed and gate.reason), None)
+        return f"refused at the gate ({timeline.in_short(refused.reason if refused else run.run.error, 60)})"
+    if run.run.status == "succeeded":
+        return "trained, no roll-out"
+    return f"{run.run.status}: {timeline.in_short(run.run.error, 60)}"
+
+
+def _cause(episode: monitor_pb2.Episode | None) -> str:
+    if episode is None:
+        return "by hand"
+    if episode.latest.kind == events_pb2.DRIFT_KIND_DATA:
+        return f"inputs moved ({', '.join(timeline.features_of(episode)[:2])})"
+    return f"{timeline.kind_of(episode)} changed"
+
+
+def _stage(rollout: registry_pb2.Rollout) -> str:
+    canary = any(step.state == registry_pb2.ROLLOUT_STATE_CANARY for step in rollout.steps)
+    return "canary" if canary else "shadow"
+
+
+def _evidence(step: registry_pb2.RolloutStep) -> str:
+    found = EVIDENCE.search(step.reason)
+    return f"loss {found[1]} over {int(found[2]):,} pairs" if found else timeline.in_short(step.reason, 50)
+
+
+def _waits(picture: Picture) -> list[Story]:
+    """Days on which a broken feed stopped the trainer."""
+    found: dict[str, Story] = {}
+    for episode in picture.episodes:
+        if episode.latest.kind == events_pb2.DRIFT_KIND_DATA_QUALITY:
+            names = timeline.features_of(episode)
+            blamed = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+            at = _time(episode.latest.started_at)
+            found[f"{at:%d %b}"] = Story(at, f"no training on rows of a broken feed ({blamed})", 2)
+    return list(found.values())
+
+
+def _of_incident(incident: Incident, picture: Picture) -> Story:
+    at = incident.at or datetime.max.replace(tzinfo=UTC)
+    prefix = {"celsius": "INCIDENT weather feed in Celsius", "release": "INCIDENT careless release by hand"}
+    return Story(at, f"{prefix.get(incident.name, incident.name)}: {incident.found}", 0)
+
+
+def _time(stamp: Any) -> datetime:
+    return from_proto(stamp) or datetime.min.replace(tzinfo=UTC)
