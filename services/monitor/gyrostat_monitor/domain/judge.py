@@ -260,14 +260,15 @@ def _rows_needed(policy: RolloutPolicy, evidence: Evidence, unit: float) -> int:
 
 
 def _dwell(rollout: Rollout, policy: RolloutPolicy, evidence: Evidence, loss: Guard) -> Guard:
-    """After 100 %: no further proof is asked, only time without harm, and outcomes enough to have seen it.
+    """After 100 %: time without harm, outcomes enough to have seen it, and the loss still proven not worse.
 
     Where outcomes are so rare that four times the time does not bring them, time alone decides.
     """
     passed = (evidence.watermark_us - rollout.step_started_us) / max(policy.guard_s * 1e6, 1.0)
-    over = passed >= 1.0 and (evidence.step_pairs.rows >= policy.min_paired_rows or passed >= 4.0)
+    seen = evidence.step_pairs.rows >= policy.min_paired_rows and loss.verdict is Verdict.ADVANCE
+    over = passed >= 1.0 and (seen or passed >= 4.0)
     days = (evidence.watermark_us - rollout.step_started_us) / 86_400e6
-    text = f"{max(days, 0.0):.1f} of {policy.guard_s / 86_400:.1f} days watched without harm"
+    text = f"{max(days, 0.0):.1f} of {policy.guard_s / 86_400:.1f} days watched; {loss.text}"
     return Guard("loss", Verdict.ADVANCE if over else Verdict.CONTINUE, loss.numbers, text)
 
 
