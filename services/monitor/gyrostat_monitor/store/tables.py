@@ -25,7 +25,6 @@ streams = Table(
 )  # fmt: skip
 progress = Table("progress", METADATA, _text("model", key=True), _text("name", key=True), _text("value"))
 counters = Table("counters", METADATA, _text("model", key=True), _text("name", key=True), _long("value"))
-offsets = Table("offsets", METADATA, _text("topic_partition", key=True), _long("next_offset"))
 ticks = Table(
     "ticks", METADATA, _text("model", key=True), _long("version", key=True), _long("tick_us", key=True), _long("rows"),
     _text("layout"), Column("counts", LargeBinary, nullable=False), _text("exemplars"), sqlite_with_rowid=False,

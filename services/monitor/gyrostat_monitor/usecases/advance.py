@@ -75,7 +75,7 @@ class Advance:
         turn.changes["watermark"] = str(mark)
         tick_us = policy.tick_s * 1_000_000
         if before is None or mark // tick_us > before // tick_us:
-            turn.offsets = await self._records.offsets()
+            turn.offsets = self._records.positions()
             await self._hour(turn)
         await self._due(turn)
         await self._records.save_progress(model, turn.changes)
@@ -118,7 +118,7 @@ class Advance:
         if turn.progress.get("due") == str(tick):
             return
         turn.changes["due"] = str(tick)
-        turn.offsets = turn.offsets or await self._records.offsets()
+        turn.offsets = turn.offsets or self._records.positions()
         for seen, version in await self._reports.performance(turn, due):
             await self._step(turn, version, seen)
 

@@ -27,7 +27,7 @@ from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.known import Known
 from gyrostat_monitor.usecases.ports import Counts, Joins, Records
 
-WINDOWS, JOIN = "windows", "join"
+SINKS = ("windows", "join")
 
 
 class Observe:
@@ -49,9 +49,8 @@ class Observe:
         async with self._records.transaction():
             streams = {f.stream for f in mine}
             # The two sinks keep marks of their own; they share this transaction, so the lower one is the truth.
-            windows = await self._records.high_waters(WINDOWS, streams)
-            join = await self._records.high_waters(JOIN, streams)
-            fresh, again, marks = _fresh(mine, {s: min(windows[s], join[s]) for s in streams})
+            waters = await self._records.high_waters(SINKS, streams)
+            fresh, again, marks = _fresh(mine, waters)
             by_model: dict[str, list[Frame]] = defaultdict(list)
             for frame in fresh:
                 by_model[frame.model].append(frame)
@@ -59,9 +58,8 @@ class Observe:
                 await self._take_in(model, group)
             for model, n in sorted(again.items()):
                 await self._records.count(model, {"duplicate_frames": n})
-            for sink in (WINDOWS, JOIN):
-                await self._records.advance_marks(sink, marks)
-            await self._records.save_offsets(positions)
+            await self._records.advance_marks(SINKS, marks)
+            self._records.note_positions(positions)
             for model in sorted(by_model):
                 await self._advance.model(model, cause)
 

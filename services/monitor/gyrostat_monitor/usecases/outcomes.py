@@ -81,7 +81,7 @@ class TakeInOutcomes:
         for source, outcome in batch:
             by_model[outcome.model][source].append(replace(outcome, ingested_us=now))
         async with self._records.transaction():
-            await self._records.save_offsets(positions)
+            self._records.note_positions(positions)
             for model, by_source in sorted(by_model.items()):
                 new = [o for s, found in sorted(by_source.items()) for o in await self._joins.add_outcomes(found, s)]
                 received = sum(map(len, by_source.values()))
