@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gyrostat_common.profile import Category, Numeric, Profile, ProfileInvalid, build_profile, losses
+from gyrostat_common.profile import Category, Numeric, Profile, ProfileInvalid, build_profile, losses, row_loss
 
 DAY_US = 86_400_000_000
 
@@ -77,6 +77,17 @@ def test_losses_by_task():
     )
     assert losses("regression", np.array([1.0, 2.0]), np.array([3, 2])).tolist() == [2.0, 0.0]
     assert losses("multiclass", np.array([[0.2, 0.8]]), np.array([1])).tolist() == pytest.approx([0.2231], abs=1e-3)
+
+
+def test_the_loss_of_one_row_is_the_same():
+    for task, score, label in (("binary", 0.3, 1.0), ("binary", 1.0, 0.0), ("regression", 2.0, 5.0)):
+        assert row_loss(task, score, None, label) == pytest.approx(
+            losses(task, np.array([score]), np.array([label]))[0]
+        )
+    rows = np.array([[0.2, 0.5, 0.3]])
+    assert row_loss("multiclass", 0.5, (0.2, 0.5, 0.3), 2.0) == pytest.approx(
+        losses("multiclass", rows, np.array([2]))[0]
+    )
 
 
 def test_bytes_that_are_no_profile_are_refused():

@@ -9,7 +9,7 @@ only keeps additive counts over these bins.
 
 from gyrostat_common.profile.building import build_profile
 from gyrostat_common.profile.features import Between, Category, Column, Feature, Numeric
-from gyrostat_common.profile.losses import LOSS_CLIP, losses, scalar_scores
+from gyrostat_common.profile.losses import LOSS_CLIP, losses, row_loss, scalar_scores
 from gyrostat_common.profile.values import Profile, ProfileInvalid, ReferenceLoss, Residual, Score
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "Score",
     "build_profile",
     "losses",
+    "row_loss",
     "scalar_scores",
 ]

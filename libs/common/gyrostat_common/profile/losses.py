@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import log, log1p
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,16 @@ def losses(task: str, scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Flo
         return np.abs(y - s)
     p = np.clip(s, LOSS_CLIP, 1.0 - LOSS_CLIP)
     return -(y * np.log(p) + (1.0 - y) * np.log1p(-p))
+
+
+def row_loss(task: str, score: float, probabilities: Sequence[float] | None, label: float) -> float:
+    """`losses` of one row, without numpy. `probabilities` for multiclass."""
+    if task == "regression":
+        return abs(label - score)
+    if task == "multiclass" and probabilities is not None:
+        return -log(min(max(probabilities[max(0, min(int(label), len(probabilities) - 1))], LOSS_CLIP), 1.0))
+    p = min(max(score, LOSS_CLIP), 1.0 - LOSS_CLIP)
+    return -(label * log(p) + (1.0 - label) * log1p(-p))
 
 
 def scalar_scores(task: str, scores: npt.NDArray[Any]) -> Floats:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 
-from numpy import array, isfinite
-
-from gyrostat_common.profile import losses
+from gyrostat_common.profile import row_loss
 from gyrostat_monitor.domain.frames import ANSWER, SHADOW, row_id
 from gyrostat_monitor.domain.judge import Pairs, difference_bin
 from gyrostat_monitor.domain.outcomes import Outcome
 from gyrostat_monitor.domain.policy import Policy
-from gyrostat_monitor.domain.quality import Labelled, QualitySums, sums_of
+from gyrostat_monitor.domain.quality import Labelled, QualitySums, grouped_sums
 
 Key = tuple[bytes, int]
 """Prediction id and row."""
@@ -98,7 +97,7 @@ def recount(answers: Sequence[tuple[Answer, Outcome | None]], policy: Policy, pa
         for old, sign in ((answer.counted, -1), (label, 1)):
             if old is not None:
                 moves.setdefault(place, []).append((answer, old, sign))
-    quality = {place: _sums(policy, rows) for place, rows in moves.items()}
+    quality = _sums(policy, moves)
     touched = {a.key for a in changed}
     pairs: dict[int, Pairs] = {}
     if pairing is not None:
@@ -109,16 +108,22 @@ def recount(answers: Sequence[tuple[Answer, Outcome | None]], policy: Policy, pa
     return Recount(tuple(changed), uniform, quality, {t: p for t, p in pairs.items() if p.bins})
 
 
-def _sums(policy: Policy, rows: Sequence[tuple[Answer, Label, int]]) -> list[tuple[QualitySums, int]]:
-    out = []
-    for sign in (-1, 1):
-        labelled = [
-            Labelled(row_id(*a.key), a.score, a.vector, label.value, label.weight, label.lag_s)
-            for a, label, s in rows
-            if s == sign
-        ]
-        if labelled:
-            out.append((sums_of(policy.task, policy.threshold, labelled), sign))
+def _sums(
+    policy: Policy, moves: dict[tuple[int, str, int], list[tuple[Answer, Label, int]]]
+) -> dict[tuple[int, str, int], list[tuple[QualitySums, int]]]:
+    """Place → what leaves it and what comes to it."""
+    places = sorted(moves)
+    rows: list[Labelled] = []
+    groups: list[int] = []
+    for index, place in enumerate(places):
+        for a, label, sign in moves[place]:
+            rows.append(Labelled(row_id(*a.key), a.score, a.vector, label.value, label.weight, label.lag_s))
+            groups.append(2 * index + (sign > 0))
+    sums = grouped_sums(policy.task, policy.threshold, rows, groups, 2 * len(places))
+    out = {}
+    for index, place in enumerate(places):
+        both = ((sums[2 * index], -1), (sums[2 * index + 1], 1))
+        out[place] = [(found, sign) for found, sign in both if found.outcomes]
     return out
 
 
@@ -138,8 +143,5 @@ def paired_bin(rows: dict[int, Answer], pairing: Pairing, policy: Policy) -> int
         return None
     if not (isfinite(a.score) and isfinite(b.score)):
         return None
-    label = array([a.counted.value])
-    candidate, baseline = (
-        float(losses(policy.task, array([r.score if r.vector is None else r.vector]), label)[0]) for r in (a, b)
-    )
+    candidate, baseline = (row_loss(policy.task, r.score, r.vector, a.counted.value) for r in (a, b))
     return difference_bin(candidate, baseline, pairing.scale)

@@ -87,7 +87,7 @@ def added(parts: Iterable[Pairs]) -> Pairs:
 def difference_bin(candidate_loss: float, baseline_loss: float, scale: float = 1.0) -> int:
     """Bin of one paired difference."""
     d = (candidate_loss - baseline_loss) / (CLIP * scale)
-    return int(np.clip(np.rint(d * STEPS), -STEPS, STEPS))
+    return max(-STEPS, min(STEPS, round(d * STEPS)))
 
 
 def design_effect(ticks: Iterable[Pairs]) -> float:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite, log2
 from typing import TypeVar
 
 import numpy as np
 
 from gyrostat_common.profile import losses
-from gyrostat_monitor.domain.frames import Floats
+from gyrostat_monitor.domain.frames import Floats, Ints
 
 K = TypeVar("K", int, str)
 FIXED = 1 << 20
@@ -173,31 +174,58 @@ class Labelled:
 
 def sums_of(task: str, threshold: float, rows: Sequence[Labelled]) -> QualitySums:
     """Sums over labelled answers. A score that is no number counts as an outcome of nothing: the row is left out."""
-    rows = [r for r in rows if r.vector is not None or np.isfinite(r.score)]
-    if not rows:
-        return QualitySums()
-    label = np.array([r.value for r in rows])
-    score = np.array([r.score for r in rows])
+    return grouped_sums(task, threshold, rows, [0] * len(rows), 1)[0]
+
+
+def grouped_sums(
+    task: str, threshold: float, rows: Sequence[Labelled], groups: Sequence[int], count: int
+) -> list[QualitySums]:
+    """`sums_of` for each of `count` groups; `groups` names each row's. One pass, since groups are many and small."""
+    kept = [i for i, r in enumerate(rows) if r.vector is not None or isfinite(r.score)]
+    if not kept:
+        return [QualitySums() for _ in range(count)]
+    rows, group = [rows[i] for i in kept], np.array([groups[i] for i in kept])
+    label, score = np.array([r.value for r in rows]), np.array([r.score for r in rows])
     matrix = score if rows[0].vector is None else np.array([r.vector for r in rows])
     loss = losses(task, matrix, label)
-    weights = [max(0, round((r.weight or 1.0) * WEIGHT)) for r in rows]
-    terms = {"loss": loss, "loss2": loss**2, **_terms(task, threshold, matrix, label)}
-    sums = {
-        name: sum(round(float(v) * FIXED) * w for v, w in zip(values, weights, strict=True))
-        for name, values in terms.items()
-    }
-    pos: dict[int, int] = {}
-    neg: dict[int, int] = {}
-    lags: dict[int, int] = {}
+    weights = np.array([max(0, round((r.weight or 1.0) * WEIGHT)) for r in rows])
+    sums: dict[str, list[int]] = {}
+    for name, values in {"loss": loss, "loss2": loss**2, **_terms(task, threshold, matrix, label)}.items():
+        sums[name] = _added(values, weights, group, count)
+    outcomes, weight = np.bincount(group, minlength=count), np.zeros(count, np.int64)
+    np.add.at(weight, group, weights)
+    pos: list[dict[int, int]] = [{} for _ in range(count)]
+    neg: list[dict[int, int]] = [{} for _ in range(count)]
+    lags: list[dict[int, int]] = [{} for _ in range(count)]
     if task == "binary":
-        for step, y, w in zip(score_bins(score), label, weights, strict=True):
-            side = pos if y >= 0.5 else neg
-            side[int(step)] = side.get(int(step), 0) + w
-    for r in rows:
-        octave = int(4 * np.log2(1.0 + max(r.lag_s, 0.0)))
-        lags[octave] = lags.get(octave, 0) + 1
-    worst = tuple(sorted((-round(float(v), 6), r.row) for v, r in zip(loss, rows, strict=True))[:WORST])
-    return QualitySums(0, len(rows), sum(weights), sums, pos, neg, lags, worst)
+        for g, step, y, w in zip(group.tolist(), score_bins(score).tolist(), label, weights.tolist(), strict=True):
+            side = (pos if y >= 0.5 else neg)[g]
+            side[step] = side.get(step, 0) + w
+    worst: list[list[tuple[float, str]]] = [[] for _ in range(count)]
+    for g, r, v in zip(group.tolist(), rows, loss.tolist(), strict=True):
+        octave = int(4 * log2(1.0 + max(r.lag_s, 0.0)))
+        lags[g][octave] = lags[g].get(octave, 0) + 1
+        worst[g].append((-round(v, 6), r.row))
+    return [
+        QualitySums(
+            0, int(outcomes[g]), int(weight[g]), {n: s[g] for n, s in sums.items()} if outcomes[g] else {}, pos[g],
+            neg[g],
+            lags[g], tuple(sorted(worst[g])[:WORST]),
+        )
+        for g in range(count)
+    ]  # fmt: skip
+
+
+def _added(values: Floats, weights: Ints, group: Ints, count: int) -> list[int]:
+    """Fixed-point sums by group; in Python's integers when 64 bits could be too few."""
+    if len(values) and float(np.abs(values).max()) * FIXED * float(weights.max()) * len(values) < 4e18:
+        out = np.zeros(count, np.int64)
+        np.add.at(out, group, np.rint(values * FIXED).astype(np.int64) * weights)
+        return [int(v) for v in out]
+    exact = [0] * count
+    for g, v, w in zip(group.tolist(), values.tolist(), weights.tolist(), strict=True):
+        exact[g] += round(v * FIXED) * w
+    return exact
 
 
 def _terms(task: str, threshold: float, score: Floats, label: Floats) -> dict[str, Floats]:
