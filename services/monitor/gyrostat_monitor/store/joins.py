@@ -92,22 +92,30 @@ class Joins:
 
     # Outcomes
 
-    async def add_outcomes(self, outcomes: Sequence[Outcome], source: str) -> list[Outcome]:
-        """Those that are new; they are parked until resolved."""
-        fresh = {o.event_id: o for o in reversed(outcomes)}
+    async def fresh(self, outcomes: Sequence[Outcome], source: str) -> list[Outcome]:
+        """Those that come for the first time by (event source, event id), each once."""
+        first = {o.event_id: o for o in reversed(outcomes)}
+        ids = list(first)
         async with self._db.reading() as tx:
-            t, ids = tables.outcomes, list(fresh)
+            t = tables.outcomes
             for start in range(0, len(ids), AT_ONCE):
-                query = select(t.c.event_id).where(
-                    t.c.event_source == source, t.c.event_id.in_(ids[start : start + AT_ONCE])
-                )
+                part = ids[start : start + AT_ONCE]
+                query = select(t.c.event_id).where(t.c.event_source == source, t.c.event_id.in_(part))
                 for (seen,) in await tx.execute(query):
-                    fresh.pop(seen, None)
-            new = [o for o in outcomes if fresh.get(o.event_id) is o]
-            rows = [_outcome_row(o, source) for o in new]
-            if rows:
-                await tx.execute(t.insert(), rows)
-        return new
+                    first.pop(seen, None)
+        return [o for o in outcomes if first.get(o.event_id) is o]
+
+    async def add_outcomes(self, outcomes: Sequence[tuple[Outcome, str, int | None]]) -> None:
+        """(outcome, event source, event time of its prediction when it is there: joined; else None: parked)."""
+        rows = []
+        for outcome, source, event_us in outcomes:
+            row = _outcome_row(outcome, source)
+            if event_us is not None:
+                row |= {"state": JOINED, "event_us": event_us}
+            rows.append(row)
+        if rows:
+            async with self._db.reading() as tx:
+                await tx.execute(tables.outcomes.insert(), rows)
 
     async def outcomes(self, keys: Iterable[Key]) -> dict[Key, list[Outcome]]:
         """Outcomes of these predictions, joined or parked by id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from gyrostat_monitor.domain.frames import ANSWER
 from gyrostat_monitor.domain.joins import Answer, Key, recount
@@ -31,12 +32,25 @@ class Join:
             touched |= await self._resolve_requests(model, moved)
         await self._recount(model, touched, await self._joins.outcomes(touched))
 
-    async def outcomes(self, model: str, new: Sequence[Outcome], watermark_us: int | None) -> None:
-        """New outcomes of one model."""
-        keys = {o.ref.prediction for o in new if o.ref.prediction is not None}
+    async def outcomes(self, model: str, new: Sequence[tuple[Outcome, str]], watermark_us: int | None) -> None:
+        """New outcomes of one model, each with the source of its event."""
+        keys = {o.ref.prediction for o, _ in new if o.ref.prediction is not None}
+        answers = await self._joins.answers(keys)
+        at = {a.key: a.event_us for a in answers}
+        known = await self._joins.outcomes(keys)
+        placed = [(o, source, at.get(o.ref.prediction) if o.ref.prediction else None) for o, source in new]
+        await self._joins.add_outcomes(placed)
+        await self._records.count(model, {"outcomes_joined": sum(event_us is not None for *_, event_us in placed)})
+        for outcome, _, event_us in placed:
+            if outcome.ref.prediction is not None:
+                joined = outcome.ref.prediction if event_us is not None else None
+                known.setdefault(outcome.ref.prediction, []).append(replace(outcome, joined=joined))
+        await self._count_again(model, answers, known)
+        await self._by_other_names(model, [o for o, _ in new if o.ref.prediction is None], watermark_us)
+
+    async def _by_other_names(self, model: str, new: Sequence[Outcome], watermark_us: int | None) -> None:
         by_request = [o for o in new if o.ref.request is not None]
-        if by_request:
-            keys |= await self._resolve_requests(model, by_request)
+        keys = await self._resolve_requests(model, by_request) if by_request else set()
         keys |= await self.entities(model, [o for o in new if o.ref.entity is not None], watermark_us)
         await self._recount(model, keys, await self._joins.outcomes(keys))
 
@@ -79,7 +93,11 @@ class Join:
     async def _recount(self, model: str, keys: set[Key], outcomes: Mapping[Key, list[Outcome]]) -> None:
         if not keys:
             return
-        answers = await self._joins.answers(keys)
+        await self._count_again(model, await self._joins.answers(keys), outcomes)
+
+    async def _count_again(self, model: str, answers: Sequence[Answer], outcomes: Mapping[Key, list[Outcome]]) -> None:
+        if not answers:
+            return
         await self._settle(model, answers, outcomes)
         policy, plan = self._known.policy(model), self._known.plan(model)
         pairing = await self._known.pairing(plan)
