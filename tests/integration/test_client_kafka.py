@@ -137,3 +137,15 @@ async def test_a_topic_that_is_not_there_is_named(run, fresh_kafka):
     assert result.exit_code == 1
     assert "nothing.happened" in result.stderr
     assert "topics apply" in result.stderr
+
+
+async def test_dead_letters_are_counted_by_topic(client, fresh_kafka):
+    from aiokafka import AIOKafkaProducer
+
+    await bus.topics.apply(fresh_kafka)
+    async with AIOKafkaProducer(bootstrap_servers=fresh_kafka.bootstrap_servers) as producer:
+        for _ in range(2):
+            await producer.send_and_wait(fresh_kafka.topic_prefix + "registry.dlq", b"garbage")
+    async with client:
+        counts = await client.events.dead_letters()
+    assert counts == {"registry.dlq": 2, "monitor.dlq": 0, "monitor.archive.dlq": 0, "trainer.dlq": 0}

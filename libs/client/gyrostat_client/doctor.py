@@ -1,4 +1,6 @@
-"""What can be wrong with a site, looked for in one go: services, Kafka and its topics, clocks, disk, libraries, lag."""
+"""What can be wrong with a site, looked for in one go: services, Kafka and its topics, clocks, disk, libraries, lag,
+dead letters.
+"""
 
 import asyncio
 import re
@@ -150,7 +152,29 @@ async def _kafka(client: AsyncClient) -> list[Check]:
         different = [topic.topic for topic in topics if topic.state == "differs"]
         noted = f"; the site's own settings: {', '.join(different)}" if different else ""
         checks.append(Check("topics", "ok", f"{len(topics)} per contract{noted}"))
-    return checks
+    return [*checks, *await _dead_letters(client)]
+
+
+async def _dead_letters(client: AsyncClient) -> list[Check]:
+    """What the services could not handle and put aside."""
+    try:
+        return list(dead_letter_checks(await asyncio.wait_for(client.events.dead_letters(), 15)))
+    except (GyrostatError, TimeoutError) as error:
+        return [Check("dead letters", "warning", f"not known: {error}")]
+
+
+def dead_letter_checks(counts: dict[str, int]) -> Iterator[Check]:
+    """Dead-letter topic → records in it. They stay for the topic's retention, also when their cause is mended."""
+    full = {topic: count for topic, count in sorted(counts.items()) if count}
+    for topic, count in full.items():
+        yield Check(
+            "dead letters",
+            "warning",
+            f"{topic} holds {count:,} record{'s' * (count != 1)} of the last {contract.DLQ_RETENTION_DAYS} days",
+            f"`gyrostat events tail --topic {topic} --from-beginning --no-follow` says why each is there",
+        )
+    if not full:
+        yield Check("dead letters", "ok", f"none in {len(counts)} topics")
 
 
 async def _clocks(client: AsyncClient) -> list[Check]:

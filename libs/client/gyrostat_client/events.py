@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from gyrostat.events.v1 import events_pb2
-from gyrostat_client.blocking import Blocking, blocking_iterator
+from gyrostat_client.blocking import Blocking, blocking, blocking_iterator
 from gyrostat_client.errors import Unreachable
 from gyrostat_client.unroll import PredictionRow, rows
 from gyrostat_common.bus import codec, contract
@@ -99,9 +99,16 @@ class AsyncEvents:
                 if left is not None:
                     left = {place for place in left if await consumer.position(place) < ends[place]}
 
+    async def dead_letters(self) -> dict[str, int]:
+        """Records in each dead-letter topic that is there, without the site's prefix. Unreachable as for `tail`."""
+        async with _Consumer(self._kafka) as consumer:
+            return await _dead_letters(consumer, self._kafka.topic_prefix)
+
 
 class Events(Blocking):
     """AsyncEvents without `await`."""
+
+    dead_letters = blocking(AsyncEvents.dead_letters)
 
     tail = blocking_iterator(AsyncEvents.tail)
 
@@ -210,6 +217,22 @@ async def _partitions(consumer: Any, prefix: str, wanted: Sequence[str]) -> list
     return [
         TopicPartition(name, number) for name in names for number in sorted(metadata.partitions_for_topic(name) or ())
     ]
+
+
+async def _dead_letters(consumer: Any, prefix: str) -> dict[str, int]:
+    """Offsets between beginning and end: what retention has deleted does not count."""
+    from aiokafka import TopicPartition
+
+    metadata = await consumer._client.fetch_all_metadata()
+    names = sorted(name for name in metadata.topics() if name.startswith(prefix) and name.endswith(".dlq"))
+    places = [TopicPartition(name, number) for name in names for number in metadata.partitions_for_topic(name) or ()]
+    if not places:
+        return {}
+    begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    counts = dict.fromkeys((name.removeprefix(prefix) for name in names), 0)
+    for place in places:
+        counts[place.topic.removeprefix(prefix)] += ends[place] - begins[place]
+    return counts
 
 
 def _text(raw: bytes | None) -> str:

@@ -1,4 +1,4 @@
-from gyrostat_client.doctor import KNOWN_BAD, KnownBad, clock_checks, disk, lag_checks
+from gyrostat_client.doctor import KNOWN_BAD, KnownBad, clock_checks, dead_letter_checks, disk, lag_checks
 
 
 def test_a_known_bad_version_is_hit_and_its_neighbours_are_not():
@@ -32,3 +32,12 @@ def test_a_consumer_far_behind_is_a_warning():
     assert checks["lag monitor"].state == "warning"
     assert "20,000" in checks["lag monitor"].found
     assert checks["lag trainer"].state == "ok"
+
+
+def test_dead_letters_are_a_warning_with_topic_and_count_and_how_to_read_them():
+    (check,) = dead_letter_checks({"monitor.dlq": 24, "registry.dlq": 0})
+    assert check.state == "warning"
+    assert "monitor.dlq holds 24 records" in check.found
+    assert "events tail --topic monitor.dlq" in check.next
+    (fine,) = dead_letter_checks({"monitor.dlq": 0, "registry.dlq": 0})
+    assert (fine.state, fine.found) == ("ok", "none in 2 topics")
