@@ -73,6 +73,7 @@ def _unavailable(service: str, address: str, details: str) -> GyrostatError:
         "connection refused",
         "dns resolution",
         "name resolution",
+        "errors resolving",
         "socket closed",
         "connection reset",
         "endpoint",

@@ -35,6 +35,8 @@ class ModelLine:
     watermark: datetime | None = None
     open_episodes: list[str] = field(default_factory=list)
     label_coverage: float | None = None
+    outcomes_parked: int = 0
+    outcomes_expired: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def _line(
         watermark=from_proto(seen.watermark),
         open_episodes=list(seen.open_episodes),
         label_coverage=seen.label_coverage,
+        outcomes_parked=seen.outcomes_parked,
+        outcomes_expired=seen.outcomes_expired,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel
+from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, day_or_moment
 from gyrostat_client.cli.output import details, minute, number, print_json, say, table, utc
 from gyrostat_client.cli.session import session
 
@@ -123,7 +123,9 @@ def show_quality(
     from gyrostat_client.plain import word
 
     with session(ctx) as client:
-        found = client.quality.get(model, start=_time(start), end=_time(end), by=by, live=True)
+        found = client.quality.get(
+            model, start=day_or_moment(start, "--from"), end=day_or_moment(end, "--to"), by=by, live=True
+        )
     if as_json:
         return print_json(found)
     there = {name for one in found for name in one.metrics}
@@ -151,7 +153,9 @@ def list_windows(
 ) -> None:
     """Event-time windows with what stood out in them."""
     with session(ctx) as client:
-        found = client.quality.windows(model, start=_time(start), end=_time(end), limit=limit)
+        found = client.quality.windows(
+            model, start=day_or_moment(start, "--from"), end=day_or_moment(end, "--to"), limit=limit
+        )
     if as_json:
         return print_json(found)
     table(
@@ -236,9 +240,9 @@ def record_outcomes(
                 "request_id": request,
                 "row": row,
                 "entity": entity,
-                "at": at,
+                "at": day_or_moment(at, "--at") or "",
                 "value": value,
-                "observed_at": observed_at or datetime.now(UTC),
+                "observed_at": day_or_moment(observed_at, "--observed-at") or datetime.now(UTC),
             }
             event_ids = client.outcomes.record(outcome_of(given, model=model, source=source))
             recorded = {"recorded": 1, "event_ids": event_ids}
@@ -251,16 +255,3 @@ def _significant(window: Any) -> str:
     found = sorted((one for one in window.statistics if one.significant), key=lambda one: -abs(one.value))
     shown = ", ".join(f"{one.scalar} {one.statistic} {number(one.value)}" for one in found[:3])
     return shown + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-
-
-def _time(text: str) -> datetime | None:
-    """A time or a date, in UTC unless it says otherwise."""
-    from gyrostat_common.errors import InvalidInput
-
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is neither a date nor an RFC 3339 time such as 2013-03-01T12:00:00Z") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,5 +1,6 @@
 """Options that many commands share, and the completion of model names."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -28,3 +29,24 @@ Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the au
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeat of the command safe. Default: a fresh one.")
 ]
+
+
+def moment(text: str, option: str) -> datetime | None:
+    """The RFC 3339 time of an option; None for an empty one. Anything else is a usage error."""
+    from gyrostat_common.errors import InvalidInput
+    from gyrostat_common.times import parse_rfc3339
+
+    try:
+        return parse_rfc3339(text) if text else None
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def day_or_moment(text: str, option: str) -> datetime | None:
+    """Like `moment`, and a date or a time without a zone is UTC."""
+    try:
+        at = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        said = f"{text!r} is neither a date nor an RFC 3339 time such as 2013-03-01T12:00:00Z"
+        raise typer.BadParameter(said, param_hint=option) from None
+    return at if at is None or at.tzinfo else at.replace(tzinfo=UTC)

@@ -16,8 +16,8 @@ def console() -> "Console":
     """The terminal, or 100 columns when the output goes elsewhere."""
     from rich.console import Console
 
-    terminal = Console(highlight=False)
-    return terminal if terminal.is_terminal else Console(highlight=False, width=_WIDTH)
+    terminal = Console(highlight=False, emoji=False)  # `host:x:1` is no cross
+    return terminal if terminal.is_terminal else Console(highlight=False, emoji=False, width=_WIDTH)
 
 
 def print_json(value: Any) -> None:
@@ -49,7 +49,14 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, title_style="bold")
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for column in columns:
         right = column.startswith(">")
         made.add_column(

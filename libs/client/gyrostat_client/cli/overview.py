@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from gyrostat_client.explain import Link
     from gyrostat_client.status import ModelLine, ReplicaLine, Status
 
+# Only a model's name may wrap: cells break where a person would, not in the middle of a word.
 _MODEL_COLUMNS = (
-    *("*model", ">champ", "canary", "*roll-out", "*pilot"),
+    *("model", ">champ", "*canary", "*roll-out", "*pilot"),
     *("*watermark", "*state", ">epis.", ">labels", ">rev"),
 )
-_REPLICA_COLUMNS = ("*replica", "*last heard", "serves", "behind", "not loaded")
+_LEFT_OUT_WHEN_NARROW = ("*pilot", ">rev")
+_NARROW = 100
+_REPLICA_COLUMNS = ("replica", "*last heard", "serves", "behind", "not loaded")
 
 
 def status(
@@ -34,7 +37,7 @@ def status(
         found = _status(client)
     if as_json:
         return print_json(found)
-    console().print(page(found))
+    console().print(page(found, console().width))
 
 
 def explain(
@@ -66,7 +69,7 @@ def explain(
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Looks for what can be wrong: services, Kafka and topics, clocks, disk, libraries, lag."""
+    """Looks for what can be wrong: services, Kafka and topics, clocks, disk, libraries, lag, dead letters."""
     from gyrostat_client import doctor as doctoring
 
     with session(ctx) as client:
@@ -88,13 +91,15 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def page(found: "Status") -> Any:
-    """The page of `status` as one thing to print."""
+def page(found: "Status", width: int) -> Any:
+    """The page of `status` as one thing to print in so many columns; below 100 autopilot and revision are left out."""
     from rich.console import Group
     from rich.text import Text
 
+    kept = [at for at, name in enumerate(_MODEL_COLUMNS) if width >= _NARROW or name not in _LEFT_OUT_WHEN_NARROW]
+    rows = [[row[at] for at in kept] for row in map(_row, found.models)]
     parts: list[Any] = [
-        grid(_MODEL_COLUMNS, [_row(line) for line in found.models], title=f"environment {found.environment}")
+        grid([_MODEL_COLUMNS[at] for at in kept], rows, title=f"environment {found.environment}")
         if found.models
         else Text("no models yet; `gyrostat models create NAME` makes one", style="dim"),
         grid(_REPLICA_COLUMNS, [_replica(one) for one in found.replicas])
@@ -104,13 +109,21 @@ def page(found: "Status") -> Any:
     if found.lag_records:
         lag = "  ".join(f"{topic} {count:,}" for topic, count in sorted(found.lag_records.items()))
         parts.append(Text(f"monitor's lag in records: {lag}", style="dim"))
+    parts += [Text(line, style="yellow") for line in map(_unjoined, found.models) if line]
     parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
     return Group(*parts)
 
 
+def _unjoined(line: "ModelLine") -> str:
+    """Outcomes that have found no prediction, or empty when all have."""
+    counts = ((line.outcomes_parked, "wait for their prediction"), (line.outcomes_expired, "never found theirs"))
+    said = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    return f"{line.model}'s outcomes: {said}" if said else ""
+
+
 def _replica(one: "ReplicaLine") -> list[object]:
     serves = ", ".join(f"{model} r{revision}" for model, revision in one.revisions.items())
-    return [one.replica, _heard(one.at), serves, ", ".join(one.behind), ", ".join(one.failed)]
+    return [one.replica, _heard(one.at), serves or "nothing yet", ", ".join(one.behind), ", ".join(one.failed)]
 
 
 def _heard(at: datetime | None) -> str:
@@ -122,15 +135,15 @@ def _heard(at: datetime | None) -> str:
 def _row(line: "ModelLine") -> list[object]:
     canary = f"{line.canary} at {percent(line.canary_weight)}" if line.canary else ""
     if line.shadows:
-        canary = f"{canary} shadow {','.join(map(str, line.shadows))}".strip()
+        canary = f"{canary}\nshadow {','.join(map(str, line.shadows))}".strip()
     rollout = f"{line.rollout} v{line.rollout_version}" if line.rollout else ""
     coverage = "–" if line.label_coverage is None else f"{line.label_coverage:.0%}"
-    watermark = f"{line.watermark:%Y-%m-%d %H:%MZ}" if line.watermark else "–"
+    watermark = f"{line.watermark:%Y-%m-%d\n%H:%MZ}" if line.watermark else "–"
     return [
         line.model,
         line.champion or "none",
         canary,
-        rollout + (" held" if line.held else ""),
+        rollout + ("\nheld" if line.held else ""),
         line.autopilot,
         watermark,
         line.state or "–",
@@ -157,10 +170,10 @@ def _watch(client: "Client", every: float, as_json: bool) -> None:
         while True:
             print_json_line(_status(client))
             pause.wait(every)
-    with Live(page(_status(client)), console=console(), auto_refresh=False, screen=False) as live:
+    with Live(page(_status(client), console().width), console=console(), auto_refresh=False, screen=False) as live:
         while True:
             pause.wait(every)
-            live.update(page(_status(client)), refresh=True)
+            live.update(page(_status(client), console().width), refresh=True)
 
 
 def _link(link: "Link") -> Any:

@@ -2,13 +2,12 @@
 
 import json
 import shlex
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gyrostat_client.cli.options import Json, complete_model
+from gyrostat_client.cli.options import Json, complete_model, moment
 from gyrostat_client.cli.output import details, print_json, say, table
 from gyrostat_client.cli.session import session
 
@@ -41,13 +40,12 @@ def predict(
 ) -> None:
     """Asks a served model for an answer."""
     from gyrostat_client.references import parse
-    from gyrostat_common.times import parse_rfc3339
 
     named = parse(model)
     inputs = {**_from_file(file), **dict(_pair(text) for text in given or ())}
     if not inputs:
         raise typer.BadParameter("give a FILE or --input name=value for every input of the model")
-    at: datetime | None = parse_rfc3339(event_time) if event_time else None
+    at = moment(event_time, "--event-time")
     with session(ctx) as client:
         options: dict[str, Any] = {
             "version": named.version,

@@ -1,11 +1,10 @@
 """`gyrostat rollouts …`, `gyrostat plans …`, `gyrostat audit …`."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, Reason, RequestId
+from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, Reason, RequestId, moment
 from gyrostat_client.cli.output import details, minute, percent, print_json, say, table, utc
 from gyrostat_client.cli.session import session
 
@@ -107,9 +106,9 @@ def show_plan(
     """The plan in force, now or at a time."""
     from gyrostat_client.plain import word
 
-    moment = _time(at)
+    wanted = moment(at, "--at")
     with session(ctx) as client:
-        plan = client.plans.get(model, at=moment)
+        plan = client.plans.get(model, at=wanted)
     if as_json:
         return print_json(plan)
     details(
@@ -214,9 +213,3 @@ def _planned(version: "events_pb2.PlannedVersion") -> str:
 
 def _shadows(plan: "events_pb2.ServingPlan") -> str:
     return ", ".join(f"{one.version.number}{' pinned' if one.pinned else ''}" for one in plan.shadows)
-
-
-def _time(text: str) -> datetime | None:
-    from gyrostat_common.times import parse_rfc3339
-
-    return parse_rfc3339(text) if text else None

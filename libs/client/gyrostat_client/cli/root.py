@@ -6,7 +6,7 @@ Exit codes: 0 ok, 1 failed or refused, 2 usage, 3 not reachable.
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +27,19 @@ OK, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 class Root(TyperGroup):
     """Moves global options to the front and turns exceptions into lines and exit codes."""
+
+    def main(self, args: Any = None, *, standalone_mode: bool = True, **named: Any) -> Any:  # type: ignore[override]
+        """Like Typer's own, but with `--json` a usage error is the promised object, not a box."""
+        given = sys.argv[1:] if args is None else list(args)
+        if not standalone_mode or "--json" not in given:
+            return super().main(args, standalone_mode=standalone_mode, **named)
+        try:
+            code = super().main(given, standalone_mode=False, **named)
+        except Exception as error:
+            if not _is_click(error):
+                raise
+            _refuse_as_json(error)
+        sys.exit(code if isinstance(code, int) else OK)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Global options may stand anywhere."""
@@ -56,6 +69,15 @@ def _is_click(error: Exception) -> bool:
     return type(error).__module__.startswith(("click", "typer"))
 
 
+def _refuse_as_json(error: Any) -> NoReturn:
+    """A usage error, or a question that was not answered with yes, as the object."""
+    code = getattr(error, "exit_code", FAILED)
+    message = error.format_message() if hasattr(error, "format_message") else "not confirmed; nothing was done"
+    context = getattr(error, "ctx", None)
+    report(message, f"`{context.command_path} --help` shows how" if context else "", as_json=True, code=code)
+    sys.exit(code)
+
+
 def told(error: Exception) -> tuple[int, str, str]:
     """Exit code, what happened, what to do next."""
     from gyrostat_client.errors import Unreachable
@@ -68,19 +90,40 @@ def told(error: Exception) -> tuple[int, str, str]:
         return USAGE, str(error), "correct or unset the variable"
     if isinstance(error, BadReference):
         return USAGE, str(error), ""
+    if isinstance(error, NotFound):
+        return FAILED, str(error), _NOT_FOUND.get(_reason(error), "")
     if isinstance(error, GyrostatError):
         return FAILED, str(error), next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "")
     return FAILED, f"{type(error).__name__}: {error}", "this is a fault of the command; `--trace` shows where"
 
 
 _HINTS: dict[type[GyrostatError], str] = {
-    NotFound: "`gyrostat models list` and `gyrostat versions list MODEL` show what there is",
     AlreadyExists: "`show` prints what is there already",
     WrongState: "`gyrostat status` shows where things stand",
     Overloaded: "try again in a moment",
     Unavailable: "try again in a moment; `gyrostat doctor` looks for the reason",
     InvalidInput: "",
 }
+# What shows what there is, by the service's own error class; an error of the SDK itself says it in its message.
+_NOT_FOUND = {
+    "ModelNotFound": "`gyrostat models list` shows what there is",
+    "ModelUnknown": "`gyrostat status` shows the models and what is live",
+    "VersionNotFound": "`gyrostat versions list MODEL` shows what there is",
+    "VersionNotServed": "`gyrostat plans show MODEL` shows what is live",
+    "AliasNotFound": "`gyrostat models show MODEL` shows its aliases",
+    "RunNotFound": "`gyrostat runs list` shows what there is",
+    "RunUnknown": "`gyrostat runs list` shows what there is",
+    "RolloutNotFound": "`gyrostat rollouts list` shows what there is",
+    "PlanNotFound": "`gyrostat plans history MODEL` shows every plan",
+    "EpisodeUnknown": "`gyrostat episodes list` shows what there is",
+    "PredictionUnknown": "an answer is archived some seconds after it was given",
+}
+
+
+def _reason(error: Exception) -> str:
+    """The service's own error class, from the error's notes."""
+    notes = (note.partition("error-reason: ")[2] for note in getattr(error, "__notes__", ()))
+    return next(filter(None, notes), "")
 
 
 def unreachable_hint(service: str) -> str:
@@ -103,7 +146,7 @@ def report(message: str, hint: str, *, as_json: bool, code: int) -> None:
         return
     from rich.console import Console
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     console.print("error:", style="bold red", end=" ")
     console.print(message, markup=False)
     if hint:

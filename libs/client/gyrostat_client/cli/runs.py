@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, Reason, RequestId
+from gyrostat_client.cli.options import Json, Limit, Model, NamedModel, OptionalModel, Reason, RequestId, moment
 from gyrostat_client.cli.output import (
     console,
     details,
@@ -114,12 +114,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Starts a training by hand."""
-    from gyrostat_common.times import parse_rfc3339
-
-    moment = parse_rfc3339(until) if until else None
+    end = moment(until, "--until")
     with session(ctx) as client:
         started = client.runs.start(
-            model, reason=reason, parameters_json=parameters, until=moment, hold=hold, request_id=request_id
+            model, reason=reason, parameters_json=parameters, until=end, hold=hold, request_id=request_id
         )
         if not wait:
             if as_json:
