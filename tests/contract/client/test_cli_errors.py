@@ -5,8 +5,11 @@ import re
 
 import grpc
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from gyrostat_client.cli.root import told
+from gyrostat_client.cli.root import Root, told
+from gyrostat_client.cli.session import Globals
 from gyrostat_common.errors import NotFound
 from support.fake_services import PREDICTION
 
@@ -113,15 +116,19 @@ def test_an_unknown_setting_is_named(services, run, monkeypatch):
     assert "did you mean GYROSTAT_CLIENT__REGISTRY_ADDRESS" in result.stderr
 
 
-def test_a_fault_of_ours_is_a_line_not_a_traceback(services, run, monkeypatch):
-    from gyrostat_client import models
+def test_a_fault_of_ours_is_a_line_not_a_traceback():
+    faulty = typer.Typer(cls=Root)
 
-    async def broken(self, name):
+    @faulty.callback()
+    def options(ctx: typer.Context, trace: bool = False) -> None:
+        ctx.obj = Globals(trace=trace)
+
+    @faulty.command()
+    def surprise() -> None:
         raise KeyError("surprise")
 
-    monkeypatch.setattr(models.AsyncModels, "autopilot", broken)
-    result = run("status")
+    result = CliRunner().invoke(faulty, ["surprise"])
     assert result.exit_code == 1
     assert "KeyError: 'surprise'" in result.stderr
     assert "--trace" in result.stderr
-    assert isinstance(run("status", "--trace").exception, KeyError)
+    assert isinstance(CliRunner().invoke(faulty, ["surprise", "--trace"]).exception, KeyError)

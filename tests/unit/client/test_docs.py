@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from typer.main import get_command
 
@@ -38,3 +40,15 @@ def test_the_page_of_the_command_names_every_command():
         row = next((line for line in page.splitlines() if line.startswith(f"| `{name}")), "")
         for verb in getattr(command, "commands", {}):
             assert verb in row, f"{name} {verb}"
+
+
+def test_the_model_of_the_readme_can_be_made_and_asked(tmp_path, monkeypatch):
+    script = re.search(r"python - <<END[^\n]*\n(.*?)\nEND\n", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "build").mkdir()
+    monkeypatch.chdir(tmp_path)
+    exec(script.group(1), {})
+    session = onnxruntime.InferenceSession("build/fraud.onnx")
+    row = {"amount": np.array([[12.5]], np.float32), "country": np.array([["CH"]], object)}
+    (probabilities,) = session.run(["probabilities"], row)
+    assert probabilities.shape == (1, 2)
+    assert abs(float(probabilities.sum()) - 1) < 1e-6
