@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -11,12 +12,12 @@ from gyrostat_common import bus
 from gyrostat_common.bus.topics import State
 from gyrostat_common.errors import Unavailable
 from gyrostat_common.settings import KafkaSettings
-from support.events import Heard, a_plan, a_promotion
+from support.events import Heard, a_plan, a_promotion, an_outcome
 from support.kafka import Broker
 from support.logs import IMPATIENT, TOPICS, KafkaLog
 from support.waiting import eventually
 
-PROMOTED, PLAN = events_pb2.ModelPromoted, events_pb2.ServingPlan
+PROMOTED, OUTCOME, PLAN = events_pb2.ModelPromoted, events_pb2.OutcomeRecorded, events_pb2.ServingPlan
 WANTED = [topic for topic in bus.contract.events() if topic.name in TOPICS]
 
 
@@ -155,3 +156,22 @@ def _before(offset: int) -> object:
     from aiokafka.admin import RecordsToDelete
 
     return RecordsToDelete(before_offset=offset)
+
+
+async def test_a_member_that_joins_while_records_arrive_leaves_nobody_deaf(fresh_kafka: KafkaSettings) -> None:
+    log, one, other = KafkaLog(fresh_kafka), Heard(), Heard()
+    await bus.topics.apply(fresh_kafka, wanted=WANTED)
+    sent = 0
+    async with log.bus.producer() as producer, log.bus.consume("monitor", [bus.Route(OUTCOME, one.one)]):
+
+        async def send_until(enough: Callable[[], object]) -> None:
+            nonlocal sent
+            async with asyncio.timeout(40):
+                while not enough():
+                    await producer.send(an_outcome(f"b{sent}", partition=sent % 3))
+                    sent += 1
+
+        await send_until(lambda: one.received)
+        async with log.bus.consume("monitor", [bus.Route(OUTCOME, other.one)]):
+            await send_until(lambda: other.received)
+        await eventually(lambda: len(one.received) + len(other.received) >= sent)

@@ -1,5 +1,8 @@
-"""The consumer loop on Kafka. The rule: one lock around fetch, handling and commit, and a rebalance takes the same
-lock, so that a partition is never taken away in the middle of a batch. Commit comes last.
+"""The consumer loop on Kafka. The rule: one lock around handling and commit, and a rebalance takes the same lock, so
+that a partition is never taken away in the middle of a batch. Commit comes last.
+
+The fetch is outside of the lock: a fetch that a rebalance overtakes returns only with the new assignment, and the
+rebalance waits for the lock. Between the records and the lock no other task has a turn, so that no batch slips through.
 """
 
 from __future__ import annotations
@@ -109,17 +112,21 @@ class KafkaConsumer:
             await client.start()
             log.info("consumer_connected", group=self._group, topics=names)
             while not self._closed.is_set():
-                async with self._lock:
-                    await self._fetch_and_handle(client)
+                await self.read_once(client)
                 await asyncio.sleep(0)  # lets a waiting rebalance have the lock
         finally:
             await _stopped(client)
 
-    async def _fetch_and_handle(self, client: AIOKafkaConsumer) -> None:
+    async def read_once(self, client: AIOKafkaConsumer) -> None:
+        """Fetches what there is, handles it, commits. A rebalance waits for the handling, never for the fetch."""
         fetched = await client.getmany(timeout_ms=FETCH_MS, max_records=self._max_records)
         if not fetched:
             self._measure(client, {})
             return
+        async with self._lock:
+            await self._handle_fetched(client, fetched)
+
+    async def _handle_fetched(self, client: AIOKafkaConsumer, fetched: dict[TopicPartition, list[Any]]) -> None:
         by_topic: dict[str, list[codec.Incoming]] = {}
         for partition, records in fetched.items():
             await self._tell_gap(client, partition, records[0].offset)
