@@ -17,8 +17,9 @@ from gyrostat_client.cli.app import app
 from gyrostat_client.settings import Settings
 from gyrostat_common import bus
 from gyrostat_common.settings import KafkaSettings
+from support.closed_loop import prediction_frame
 from support.events import a_plan, a_promotion, an_event, an_outcome
-from support.fake_services import PREDICTION, prediction_frame
+from support.fakes import PREDICTION
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from gyrostat.registry.v1 import registry_pb2
 from gyrostat_client import Client, Unreachable, status
 from gyrostat_client.cli.app import app
 from gyrostat_client.cli.overview import page
-from support.fake_services import EPISODE, PREDICTION, ROLLOUT, RUN
+from support.fakes import EPISODE, PREDICTION, ROLLOUT, RUN
 
 ONNX = "model.onnx"
 INPUTS = ("--input", "amount=12.5", "--input", "country=CH")

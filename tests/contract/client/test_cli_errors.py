@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from gyrostat_client.cli.root import Root, told
 from gyrostat_client.cli.session import Globals
 from gyrostat_common.errors import NotFound
-from support.fake_services import PREDICTION
+from support.fakes import PREDICTION
 
 INPUTS = ("--input", "amount=12.5", "--input", "country=CH")
 

@@ -10,7 +10,7 @@ from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient, Client, Outcome, ServiceFailed, TimedOut, Unreachable
 from gyrostat_client.blocking import Blocking
 from gyrostat_common.errors import AlreadyExists, InvalidInput, NotFound, Overloaded, WrongState
-from support.fake_services import NOON, PREDICTION, RUN
+from support.fakes import NOON, PREDICTION, RUN
 
 NOUNS = (
     "models",

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from gyrostat.events.v1 import events_pb2
 from gyrostat_client.unroll import BadFrame, rows
 from gyrostat_common import oip
-from support.fake_services import NOON, PREDICTION, prediction_frame
+from support.closed_loop import prediction_frame
+from support.fakes import NOON, PREDICTION
 
 
 def test_a_frame_becomes_a_row_per_prediction_with_names():
