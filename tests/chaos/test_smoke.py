@@ -65,14 +65,15 @@ async def _kill(system: LocalSystem, name: str) -> None:
     await system.start(name)
 
 
-async def test_kills_lose_nothing_and_double_nothing() -> None:
+@pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
+async def test_kills_lose_nothing_and_double_nothing(rounds: int) -> None:
     async with a_system() as system, client_of(system) as client:
         await a_live_model(client, "chaos")
         pushed = await client.versions.push("chaos", logistic_onnx(slope=1.9), hold=True)
         await client.rollouts.pin_shadow("chaos", pushed.version.number)
         caller = Caller(Traffic(client, "chaos", seed=random.Random(7).randrange(1000)))
         running = asyncio.create_task(caller.run())
-        for name in KILLS:
+        for name in KILLS * rounds:
             await _some(caller, 150)
             await _kill(system, name)
         await _some(caller, 150)

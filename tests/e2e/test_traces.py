@@ -1,4 +1,4 @@
-"""Traces lead from a sampled call to its event and its archive commit; causes from a promotion to predictions."""
+"""Traces lead from every sampled call to its event and its archive commit, over parents and links."""
 
 from __future__ import annotations
 
@@ -16,21 +16,29 @@ pytestmark = [pytest.mark.timeout(180)]
 STEPS = ("send prediction.logged", "process prediction.logged", "archive")
 
 
-async def test_parents_and_links_lead_from_a_call_to_its_archive_commit(otlp: Receiver) -> None:
+async def test_parents_and_links_lead_from_every_call_to_its_archive_commit(otlp: Receiver) -> None:
     environ = {**otlp.environ, "GYROSTAT_OTEL__ENABLED": "true", "GYROSTAT_OTEL__SAMPLE_RATIO": "1.0"}
     async with a_system(environ) as system, client_of(system) as client:
         await a_live_model(client, "traced")
         traffic = Traffic(client, "traced")
-        await asyncio.gather(*(traffic.send(rows=16, outcomes=False) for _ in range(32)))
+        # 64 calls of 16 rows: micro-batches of 256 rows hold several calls each.
+        await asyncio.gather(*(traffic.send(rows=16, outcomes=False) for _ in range(64)))
         last = list(traffic.sent)[-1]
         await eventually(lambda: archived(client, "traced", last), "it is archived")
-        await eventually(lambda: _reached(otlp), "spans lead from a call to the archive")
+        events = client.events.tail(["prediction.logged"], model="traced", from_beginning=True, follow=False)
+        assert max([event.payload.rows async for event in events]) == 256
+        await eventually(lambda: _all_reached(otlp), "spans lead from each call to the archive")
 
 
-async def _reached(receiver: Receiver) -> bool:
-    """Walk from the spans of ModelInfer over children and links to send, process and archive."""
+async def _all_reached(receiver: Receiver) -> bool:
+    """Walk from each span of ModelInfer over children and links to send, process and archive."""
     spans = list(receiver.spans)
-    reached = {_context(span) for span in spans if span.name.endswith("ModelInfer")}
+    calls = [span for span in spans if span.name.endswith("ModelInfer") and span.service.endswith("inference")]
+    return len(calls) == 64 and all(_reached(spans, call) for call in calls)
+
+
+def _reached(spans: list[ReceivedSpan], call: ReceivedSpan) -> bool:
+    reached = {_context(call)}
     for step in STEPS:
         reached = {_context(span) for span in spans if span.name.startswith(step) and reached & _causes(span)}
     return bool(reached)

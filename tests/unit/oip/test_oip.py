@@ -20,7 +20,7 @@ def in_fresh_process(code: str) -> str:
     return done.stdout
 
 
-OURS = "from gyrostat_common import oip; m = oip.ModelInferRequest(model_name='a')\n"
+OURS = "import gyrostat_client; from gyrostat_common import oip; m = oip.ModelInferRequest(model_name='a')\n"
 THEIRS = "import tritonclient.grpc as t; from tritonclient.grpc import service_pb2 as p; n = p.ModelInferRequest()\n"
 BOTH = "n = p.ModelInferRequest.FromString(m.SerializeToString()); print(n.model_name)\n"
 
