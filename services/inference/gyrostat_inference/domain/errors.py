@@ -28,7 +28,11 @@ class EmptyBatch(InvalidInput):
 
 
 class UnknownParameter(InvalidInput):
-    """A gyrostat_* parameter that does not exist, or has a wrong value."""
+    """A gyrostat_* parameter that does not exist, or any parameter of a requested output."""
+
+
+class WrongParameter(InvalidInput):
+    """A known gyrostat_* parameter with a value that it cannot have."""
 
 
 class ScoringFailed(InvalidInput):

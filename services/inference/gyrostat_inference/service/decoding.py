@@ -13,7 +13,7 @@ from gyrostat_common.errors import InvalidInput
 from gyrostat_common.ids import uuid7
 from gyrostat_common.times import parse_rfc3339, to_us
 from gyrostat_inference.domain.calls import Answer, Call
-from gyrostat_inference.domain.errors import UnknownParameter, WrongTensor
+from gyrostat_inference.domain.errors import TooManyRows, UnknownParameter, WrongParameter, WrongTensor
 from gyrostat_inference.domain.tensors import Tensor
 
 PREDICTION_ID, ENTITY, EVENT_TIME = "gyrostat_prediction_id", "gyrostat_entity", "gyrostat_event_time"
@@ -24,10 +24,16 @@ _ENTITY_METADATA = "gyrostat-entity"
 _RAW_ONLY = ("FP16", "BF16")
 
 
-def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]]) -> Call:
-    """The request in domain words; arrival is now. Raises UnknownParameter, WrongTensor, InvalidInput."""
+def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]], max_rows: int | None = None) -> Call:
+    """The request in domain words; arrival is now. `max_rows`: nothing is decoded of a request that declares more.
+
+    Raises UnknownParameter, WrongParameter, TooManyRows, WrongTensor, InvalidInput.
+    """
     began = time.perf_counter_ns()
     parameters = _our_parameters(request)
+    _refuse_output_parameters(request)
+    if max_rows is not None:
+        _refuse_rows(request, max_rows)
     entity = parameters.get(ENTITY)
     if entity is None:
         entity = next((value for key, value in metadata if key == _ENTITY_METADATA), "")
@@ -57,13 +63,26 @@ def _our_parameters(request: oip.ModelInferRequest) -> Mapping[str, Any]:
     return found
 
 
+def _refuse_output_parameters(request: oip.ModelInferRequest) -> None:
+    for output in request.outputs:
+        for name in output.parameters:
+            raise UnknownParameter(f"parameter '{name}' of output '{output.name}' is not known; outputs take none")
+
+
+def _refuse_rows(request: oip.ModelInferRequest, max_rows: int) -> None:
+    """By the declared shapes: decoding a huge request would hold up every other caller."""
+    rows = max((tensor.shape[0] for tensor in request.inputs if tensor.shape), default=0)
+    if rows > max_rows:
+        raise TooManyRows(f"{request.model_name}: {rows} rows in one request; at most {max_rows} are allowed")
+
+
 def _prediction_id(given: Any) -> bytes:
     if given is None:
         return uuid7().bytes
     try:
         return uuid.UUID(str(given)).bytes
     except ValueError:
-        raise UnknownParameter(f"{PREDICTION_ID} is a UUID, not {str(given)[:80]!r}") from None
+        raise WrongParameter(f"{PREDICTION_ID} is a UUID, not {str(given)[:80]!r}") from None
 
 
 def _event_time(given: Any) -> int | None:
@@ -71,12 +90,14 @@ def _event_time(given: Any) -> int | None:
         return None
     if isinstance(given, str):
         try:
-            return to_us(parse_rfc3339(given))
+            given = to_us(parse_rfc3339(given))
         except InvalidInput as error:
-            raise UnknownParameter(f"{EVENT_TIME}: {error}") from error
-    if isinstance(given, int) and not isinstance(given, bool) and -(2**62) < given < 2**62:
+            raise WrongParameter(f"{EVENT_TIME}: {error}") from error
+    if isinstance(given, int) and not isinstance(given, bool) and given < 2**62:
+        if given < 0:
+            raise WrongParameter(f"{EVENT_TIME} is before 1970-01-01, which is taken for a mistake")
         return given
-    raise UnknownParameter(f"{EVENT_TIME} is an RFC 3339 text or int64 microseconds since 1970, not {given!r}")
+    raise WrongParameter(f"{EVENT_TIME} is an RFC 3339 text or int64 microseconds since 1970, not {given!r}")
 
 
 def _tensors(request: oip.ModelInferRequest) -> dict[str, Tensor]:
@@ -109,17 +130,33 @@ def raw_tensor(datatype: str, shape: Any, raw: bytes, what: str) -> Tensor:
     """A tensor from raw contents; BYTES become text, as ONNX strings are."""
     if datatype != "BYTES":
         return Tensor(datatype, oip.from_raw(datatype, shape, raw, what), raw)
+    count = math.prod(shape)
+    if any(size < 0 for size in shape) or 4 * count > len(raw):
+        # Before any decoding: each element has four bytes of length.
+        raise WrongTensor(f"{what}: shape {list(shape)} needs {count} BYTES elements, got {len(raw)} bytes")
+    if (left := _bytes_after(raw, count)) > 0:
+        raise WrongTensor(f"{what}: shape {list(shape)} needs {count} BYTES elements, {left} bytes follow after them")
     try:
         texts = [element.decode() for element in oip.unpack_bytes(raw)]
     except UnicodeDecodeError:
         raise WrongTensor(f"{what}: an element is not UTF-8 text") from None
     except InvalidInput as error:
         raise WrongTensor(f"{what}: {error}") from error
-    if len(texts) != math.prod(shape) or any(size < 0 for size in shape):
-        raise WrongTensor(f"{what}: shape {list(shape)} needs {math.prod(shape)} BYTES elements, got {len(texts)}")
+    if len(texts) != count:
+        raise WrongTensor(f"{what}: shape {list(shape)} needs {count} BYTES elements, got {len(texts)}")
     values = np.empty(len(texts), dtype=object)
     values[:] = texts
     return Tensor("BYTES", values.reshape(tuple(shape)), raw)
+
+
+def _bytes_after(raw: bytes, count: int) -> int:
+    """How many bytes lie behind the first `count` elements; not positive: none."""
+    at = 0
+    for _ in range(count):
+        if at >= len(raw):
+            break
+        at += 4 + int.from_bytes(raw[at : at + 4], "little")
+    return len(raw) - at
 
 
 def reply_of(request: oip.ModelInferRequest, call: Call, answer: Answer) -> oip.ModelInferResponse:

@@ -30,7 +30,7 @@ class InferenceService:
         self._predict, self._models, self._not_ready = predict, models, not_ready
 
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
-        call = call_of(request, context.invocation_metadata() or ())
+        call = call_of(request, context.invocation_metadata() or (), self._max_rows(request.model_name))
         answer = await self._predict.answer(call)
         if call.traceparent:
             _describe(trace.get_current_span(), call, answer)
@@ -43,7 +43,7 @@ class InferenceService:
         metadata = context.invocation_metadata() or ()
         async for request in requests:
             try:
-                call = call_of(request, metadata)
+                call = call_of(request, metadata, self._max_rows(request.model_name))
                 reply = reply_of(request, call, await self._predict.answer(call))
                 yield oip.ModelStreamInferResponse(infer_response=reply)
             except GyrostatError as error:
@@ -131,6 +131,15 @@ class InferenceService:
         raise PlanDecides(
             f"{request.model_name}: the serving plan decides what is loaded; roll back or retire the model"
         )
+
+    def _max_rows(self, model: str) -> int | None:
+        """None where a request's first dimension is not its rows, or no such model is served."""
+        live = self._models.get(model)
+        if live is None or not all(
+            spec.batched for version in live.loaded.values() for spec in version.signature.inputs
+        ):
+            return None
+        return live.plan.spec.max_rows
 
     def _version(self, model: str, version: str) -> tuple[LiveModel, LoadedVersion]:
         """The version that was asked for, else the champion. Raises as a prediction would."""
