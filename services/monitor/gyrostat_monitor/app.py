@@ -31,7 +31,7 @@ from gyrostat_monitor.store.history import History
 from gyrostat_monitor.store.joins import Joins
 from gyrostat_monitor.store.profile_files import ProfileFiles
 from gyrostat_monitor.store.records import Records
-from gyrostat_monitor.usecases.advance import Advance
+from gyrostat_monitor.usecases.advance import Advance, Teller
 from gyrostat_monitor.usecases.archiving import Archiving
 from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.judging import Judging
@@ -40,6 +40,7 @@ from gyrostat_monitor.usecases.known import Known
 from gyrostat_monitor.usecases.observe import Observe
 from gyrostat_monitor.usecases.outcomes import RecordOutcomes, TakeInOutcomes
 from gyrostat_monitor.usecases.plans import ApplyPlan
+from gyrostat_monitor.usecases.ports import Stores
 from gyrostat_monitor.usecases.queries import Queries
 from gyrostat_monitor.usecases.reports import Reports
 from gyrostat_monitor.usecases.watch import Limits, Watch
@@ -55,6 +56,7 @@ log = telemetry.get_logger("monitor")
 class Core:
     """The wired use cases."""
 
+    stores: Stores
     records: Records
     counts: Counts
     joins: Joins
@@ -99,17 +101,15 @@ def core_of(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
     )
     announcer = Announcer(db, clock, lambda model: known.policy(model).owner)
     archive = Archive(settings.archive_uri)
-    join = Join(records, joins, counts, known)
-    judging = Judging(records, counts, joins, history, announcer, known, clock)
+    stores = Stores(records, counts, joins, history)
+    join, judging = Join(stores, known), Judging(stores, announcer, known)
+    teller = Teller(history, announcer, known)
     reports = Reports(counts, known, Jumps(counts, known, bodies.jumps, bodies.jumps_text))
-    advance = Advance(records, joins, history, reports, join, judging, announcer, known, clock)
+    advance = Advance(stores, reports, join, judging, teller, known)
     return Core(
-        records, counts, joins, history, announcer, archive, known,
-        Observe(records, counts, joins, known, join, advance, clock),
-        TakeInOutcomes(records, joins, known, join, advance, clock),
-        RecordOutcomes(records, announcer, known, clock, ids),
-        ApplyPlan(records, counts, joins, history, announcer, judging, known, clock),
-        Archiving(archive, records, joins), Queries(records, counts, joins, history, archive, known),
+        stores, records, counts, joins, history, announcer, archive, known, Observe(stores, known, join, advance),
+        TakeInOutcomes(stores, known, join, advance), RecordOutcomes(records, announcer, known, ids),
+        ApplyPlan(stores, teller, judging, known), Archiving(archive, records, joins), Queries(stores, archive, known),
     )  # fmt: skip
 
 
@@ -129,17 +129,17 @@ async def opened(
         await core.known.load()
         async with core.records.transaction():
             await core.records.touch_streams(to_us(clock.now()))
-        async with _running(settings, events, db, core, clock) as app:
+        async with _running(settings, events, db, core) as app:
             yield app
 
 
 @asynccontextmanager
-async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core, clock: Clock) -> AsyncIterator[App]:
+async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core) -> AsyncIterator[App]:
     consumers = Consumers(events, (GROUP, ARCHIVE_GROUP))
     hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s, partial(consumers.count, GROUP))
     archives = Archives(core.archiving, settings.archive_interval_s, partial(consumers.count, ARCHIVE_GROUP))
     limits = Limits(settings.no_predictions_s, settings.stuck_s)
-    watch = Watch(core.records, core.history, core.announcer, core.known, clock, consumers, limits)
+    watch = Watch(core.stores, core.announcer, core.known, consumers, limits)
     async with AsyncExitStack() as stack:
         plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
         archive = await stack.enter_async_context(
@@ -167,6 +167,8 @@ async def _watch(watch: Watch, interval_s: float) -> None:
             gauges.show(*await watch.look())
         except GyrostatError as error:
             log.warning("watch_failed", detail=str(error)[:300])
+        except Exception as error:  # the watch must not end in silence
+            log.error("watch_failed", error=repr(error), exc_info=error)
         await asyncio.sleep(interval_s)
 
 

@@ -9,6 +9,7 @@ from gyrostat_common.times import to_us
 from gyrostat_monitor.domain.plan import Plan
 from gyrostat_monitor.domain.watermark import Stream
 from gyrostat_monitor.usecases.known import Known
+from gyrostat_monitor.usecases.ports import Stores
 from gyrostat_monitor.usecases.queries import coverage_and_lag
 from gyrostat_monitor.usecases.watch import Limits, Watch
 
@@ -67,7 +68,8 @@ def scene():
     memory.transaction = Transaction
     known = Known(memory, None, clock, "production")
     known.put(Plan("flights", "production", 1, 1))
-    return memory, consumers, clock, Watch(memory, memory, memory, known, clock, consumers, Limits(300, 120))
+    stores = Stores(memory, None, None, memory)
+    return memory, consumers, clock, Watch(stores, memory, known, consumers, Limits(300, 120))
 
 
 async def test_silence_of_a_live_model_is_told_once_and_taken_back(scene):

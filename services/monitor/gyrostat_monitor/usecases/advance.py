@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gyrostat_common.clock import Clock
-from gyrostat_common.times import to_us
 from gyrostat_monitor.domain.episodes import Episode, Observed, step
 from gyrostat_monitor.domain.plan import Plan
 from gyrostat_monitor.domain.watermark import watermark
 from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.judging import Judging
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Announcer, History, Joins, Records
+from gyrostat_monitor.usecases.ports import Announcer, History, Stores
 from gyrostat_monitor.usecases.reports import Reports
 
 KEEP_TICKS_US = 45 * 86_400_000_000
@@ -50,22 +48,35 @@ class Turn:
         return sorted(int(version) for version, last in lasts.items() if last >= tick_us)
 
 
+class Teller:
+    """Stores a state of an episode and publishes it."""
+
+    def __init__(self, history: History, announcer: Announcer, known: Known) -> None:
+        self._history, self._announcer, self._known = history, announcer, known
+
+    async def __call__(self, episode: Episode, cause: str) -> None:
+        """Its cause is the event told before it, else what moved the watermark."""
+        event_id = episode.event_id()
+        before = await self._history.add_transition(episode, event_id, self._known.now_us())
+        await self._history.save_episode(episode)
+        await self._announcer.episode(episode, event_id, before or cause)
+
+
 class Advance:
     """Moves one model's event time forward."""
 
     def __init__(
-        self, records: Records, joins: Joins, history: History, reports: Reports, join: Join, judging: Judging,
-        announcer: Announcer, known: Known, clock: Clock,
-    ) -> None:  # fmt: skip
-        self._records, self._joins, self._history, self._reports = records, joins, history, reports
-        self._join, self._judging, self._announcer, self._known, self._clock = join, judging, announcer, known, clock
+        self, stores: Stores, reports: Reports, join: Join, judging: Judging, teller: Teller, known: Known
+    ) -> None:
+        self._records, self._joins, self._history = stores.records, stores.joins, stores.history
+        self._reports, self._join, self._judging, self._tell, self._known = reports, join, judging, teller, known
 
     async def model(self, model: str, cause: str) -> None:
         """To the present watermark. `cause` id of the event that moved it."""
         plan, policy = self._known.plan(model), self._known.policy(model)
         progress = await self._records.progress(model)
         streams = await self._records.streams(model)
-        now = to_us(self._clock.now())
+        now = self._known.now_us()
         mark = watermark(streams, policy.lateness_s * 1_000_000, now, self._known.active_us)
         if mark is None:
             return
@@ -132,14 +143,6 @@ class Advance:
         current = opened[0] if opened else None
         episode, told = step(current, seen, turn.model, version, plan.environment, plan.policy.confirm_windows)
         for state in told:
-            await tell(self._history, self._announcer, self._clock, state, turn.cause)
+            await self._tell(state, turn.cause)
         if episode is not None and episode != current:
             await self._history.save_episode(episode)
-
-
-async def tell(history: History, announcer: Announcer, clock: Clock, episode: Episode, cause: str) -> None:
-    """Stores a state and publishes it; its cause is the event before it, else what moved the watermark."""
-    event_id = episode.event_id()
-    before = await history.add_transition(episode, event_id, to_us(clock.now()))
-    await history.save_episode(episode)
-    await announcer.episode(episode, event_id, before or cause)

@@ -10,14 +10,14 @@ from gyrostat_monitor.domain.frames import ANSWER
 from gyrostat_monitor.domain.joins import Answer, Key, recount
 from gyrostat_monitor.domain.outcomes import Outcome, winner
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Counts, Joins, Records
+from gyrostat_monitor.usecases.ports import Stores
 
 
 class Join:
     """Inside a transaction of its caller."""
 
-    def __init__(self, records: Records, joins: Joins, counts: Counts, known: Known) -> None:
-        self._records, self._joins, self._counts, self._known = records, joins, counts, known
+    def __init__(self, stores: Stores, known: Known) -> None:
+        self._records, self._joins, self._counts, self._known = stores.records, stores.joins, stores.counts, known
 
     async def predictions(self, model: str, keys: Iterable[Key], requests: Iterable[tuple[str, int]]) -> None:
         """Answers have been added: outcomes that waited for them, and those that named a request answered again."""

@@ -7,24 +7,19 @@ from collections.abc import Mapping
 from math import log
 from uuid import uuid5
 
-from gyrostat_common.clock import Clock
-from gyrostat_common.times import to_us
 from gyrostat_monitor.domain.episodes import NAMESPACE
 from gyrostat_monitor.domain.judge import Evidence, Traffic, added, design_effect, judge
 from gyrostat_monitor.domain.plan import Plan, Rollout
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Announcer, Counts, History, Joins, Records
+from gyrostat_monitor.usecases.ports import Announcer, Stores
 
 
 class Judging:
     """Inside a transaction of its caller."""
 
-    def __init__(
-        self, records: Records, counts: Counts, joins: Joins, history: History, announcer: Announcer, known: Known,
-        clock: Clock,
-    ) -> None:  # fmt: skip
-        self._records, self._counts, self._joins, self._history = records, counts, joins, history
-        self._announcer, self._known, self._clock = announcer, known, clock
+    def __init__(self, stores: Stores, announcer: Announcer, known: Known) -> None:
+        self._records, self._counts, self._history = stores.records, stores.counts, stores.history
+        self._announcer, self._known = announcer, known
 
     async def model(self, plan: Plan, watermark_us: int, cause: str) -> None:
         """Nothing without a roll-out, and nothing when nothing is new."""
@@ -45,7 +40,7 @@ class Judging:
         if progress.get("judge_said") == said:
             return
         event_id = str(uuid5(NAMESPACE, f"{rollout.id}/{said}"))
-        at = to_us(self._clock.now())
+        at = self._known.now_us()
         await self._history.add_judgement(
             plan.model, plan.environment, rollout, plan.revision, watermark_us, at, event_id, judgement
         )

@@ -45,6 +45,10 @@ class Known:
         """The plan in force."""
         return self._plans.get(model)
 
+    def now_us(self) -> int:
+        """Wall time, microseconds."""
+        return to_us(self._clock.now())
+
     @property
     def plans(self) -> tuple[Plan, ...]:
         """All plans in force."""
@@ -61,7 +65,7 @@ class Known:
         if key in self._layouts:
             return self._layouts[key]
         if key not in self._refs:
-            if to_us(self._clock.now()) - arrived_us < PLAN_PATIENCE_US:
+            if self.now_us() - arrived_us < PLAN_PATIENCE_US:
                 raise PlanBehind(f"no plan has named {model}:{version} yet")
             return Layout(None)
         ref = self._refs[key]

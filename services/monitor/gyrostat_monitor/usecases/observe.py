@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gyrostat_common.clock import Clock
 from gyrostat_common.profile import scalar_scores
-from gyrostat_common.times import to_us
 from gyrostat_monitor.domain import ticks
 from gyrostat_monitor.domain.frames import ANSWER, Floats, Frame, scores_of
 from gyrostat_monitor.domain.joins import Key
@@ -25,7 +23,7 @@ from gyrostat_monitor.domain.watermark import Stream
 from gyrostat_monitor.usecases.advance import Advance
 from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Counts, Joins, Records
+from gyrostat_monitor.usecases.ports import Stores
 
 SINKS = ("windows", "join")
 
@@ -33,11 +31,9 @@ SINKS = ("windows", "join")
 class Observe:
     """The handler of prediction.logged."""
 
-    def __init__(
-        self, records: Records, counts: Counts, joins: Joins, known: Known, join: Join, advance: Advance, clock: Clock
-    ) -> None:
-        self._records, self._counts, self._joins = records, counts, joins
-        self._known, self._join, self._advance, self._clock = known, join, advance, clock
+    def __init__(self, stores: Stores, known: Known, join: Join, advance: Advance) -> None:
+        self._records, self._counts, self._joins = stores.records, stores.counts, stores.joins
+        self._known, self._join, self._advance = known, join, advance
 
     async def frames(self, frames: Sequence[Frame], positions: Mapping[str, int], cause: str) -> None:
         """Takes in a batch. `positions` topic partition → last offset; `cause` id of the last event. Raises
@@ -141,7 +137,7 @@ class Observe:
         return keys, [(r["request"], r["row"]) for r in requests]
 
     async def _add_streams(self, model: str, frames: list[Frame]) -> None:
-        now = to_us(self._clock.now())
+        now = self._known.now_us()
         streams = await self._records.streams(model)
         changed: dict[str, Stream] = {}
         for frame in frames:

@@ -6,15 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gyrostat_common.clock import Clock
 from gyrostat_common.ids import Ids
-from gyrostat_common.times import to_us
 from gyrostat_monitor.domain.errors import OutcomeInvalid
 from gyrostat_monitor.domain.outcomes import Outcome, Ref, check
 from gyrostat_monitor.usecases.advance import Advance
 from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Announcer, Joins, Records
+from gyrostat_monitor.usecases.ports import Announcer, Records, Stores
 
 MOST = 10_000
 
@@ -35,15 +33,14 @@ class Given:
 class RecordOutcomes:
     """RecordOutcomes: durable when the reply comes."""
 
-    def __init__(self, records: Records, announcer: Announcer, known: Known, clock: Clock, ids: Ids) -> None:
-        self._records, self._announcer, self._known = records, announcer, known
-        self._clock, self._ids = clock, ids
+    def __init__(self, records: Records, announcer: Announcer, known: Known, ids: Ids) -> None:
+        self._records, self._announcer, self._known, self._ids = records, announcer, known, ids
 
     async def __call__(self, given: Sequence[Given]) -> list[str]:
         """Event ids in order. Raises OutcomeInvalid for the whole call: nothing of it is kept then."""
         if not 1 <= len(given) <= MOST:
             raise OutcomeInvalid(f"{len(given)} outcomes; a call carries 1 to {MOST}")
-        now = to_us(self._clock.now())
+        now = self._known.now_us()
         accepted = []
         for i, g in enumerate(given):
             plan = self._known.plan(g.model)
@@ -65,15 +62,13 @@ class RecordOutcomes:
 class TakeInOutcomes:
     """The handler of outcome.recorded."""
 
-    def __init__(
-        self, records: Records, joins: Joins, known: Known, join: Join, advance: Advance, clock: Clock
-    ) -> None:
-        self._records, self._joins, self._known = records, joins, known
-        self._join, self._advance, self._clock = join, advance, clock
+    def __init__(self, stores: Stores, known: Known, join: Join, advance: Advance) -> None:
+        self._records, self._joins, self._known = stores.records, stores.joins, known
+        self._join, self._advance = join, advance
 
     async def __call__(self, batch: Sequence[tuple[str, Outcome]], positions: Mapping[str, int], cause: str) -> None:
         """(event source, outcome) in order. Raises OutcomeInvalid for a record that no prediction could have."""
-        now = to_us(self._clock.now())
+        now = self._known.now_us()
         for _, o in batch:
             plan = self._known.plan(o.model)
             check(o.model, o.value, o.observed_us, o.weight, plan.policy.task if plan else None, now)

@@ -4,26 +4,22 @@ superseded.
 
 from __future__ import annotations
 
-from gyrostat_common.clock import Clock
 from gyrostat_monitor.domain.episodes import superseded
 from gyrostat_monitor.domain.joins import Answer, Key, paired_bin
 from gyrostat_monitor.domain.judge import Pairs
 from gyrostat_monitor.domain.plan import Plan
-from gyrostat_monitor.usecases.advance import tell
+from gyrostat_monitor.usecases.advance import Teller
 from gyrostat_monitor.usecases.judging import Judging
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Announcer, Counts, History, Joins, Records
+from gyrostat_monitor.usecases.ports import Stores
 
 
 class ApplyPlan:
     """The handler of serving.plan."""
 
-    def __init__(
-        self, records: Records, counts: Counts, joins: Joins, history: History, announcer: Announcer, judging: Judging,
-        known: Known, clock: Clock,
-    ) -> None:  # fmt: skip
-        self._records, self._counts, self._joins, self._history = records, counts, joins, history
-        self._announcer, self._judging, self._known, self._clock = announcer, judging, known, clock
+    def __init__(self, stores: Stores, teller: Teller, judging: Judging, known: Known) -> None:
+        self._records, self._counts, self._joins = stores.records, stores.counts, stores.joins
+        self._history, self._tell, self._judging, self._known = stores.history, teller, judging, known
 
     async def __call__(self, plan: Plan, event_id: str) -> bool:
         """False when it is of another environment, or known already."""
@@ -48,9 +44,7 @@ class ApplyPlan:
         for episode in await self._history.open_episodes(plan.model):
             if episode.version not in plan.answering:
                 why = f"Version {episode.version} does not answer any more (plan revision {plan.revision})"
-                await tell(
-                    self._history, self._announcer, self._clock, superseded(episode, watermark_us, why), event_id
-                )
+                await self._tell(superseded(episode, watermark_us, why), event_id)
 
     async def _pair_anew(self, plan: Plan) -> None:
         """Rows may have been scored and labelled before the plan was heard here."""

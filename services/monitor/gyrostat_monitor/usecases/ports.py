@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gyrostat_common.profile import Profile
@@ -109,6 +110,16 @@ class History(Protocol):
         event_id: str, judgement: Judgement,
     ) -> None: ...  # fmt: skip
     async def judgements(self, model: str, rollout: str, limit: int, before: int | None) -> Sequence[Judged]: ...
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What the monitor remembers, apart from the archive."""
+
+    records: Records
+    counts: Counts
+    joins: Joins
+    history: History
 
 
 class ArchiveTables(Protocol):

@@ -15,7 +15,7 @@ from gyrostat_monitor.domain.history import Judged, Told
 from gyrostat_monitor.domain.quality import QualitySums
 from gyrostat_monitor.domain.windows import Span, Window
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import ArchiveTables, Counts, History, Joins, Records
+from gyrostat_monitor.usecases.ports import ArchiveTables, Stores
 
 DEFAULT_PAGE, LARGEST_PAGE = 100, 1_000
 EVER = Span(-(1 << 62), 1 << 62)
@@ -62,10 +62,9 @@ class ModelStatus:
 class Queries:
     """Answers questions."""
 
-    def __init__(
-        self, records: Records, counts: Counts, joins: Joins, history: History, archive: ArchiveTables, known: Known
-    ) -> None:
-        self._records, self._counts, self._joins, self._history = records, counts, joins, history
+    def __init__(self, stores: Stores, archive: ArchiveTables, known: Known) -> None:
+        self._records, self._counts = stores.records, stores.counts
+        self._joins, self._history = stores.joins, stores.history
         self._archive, self._known = archive, known
 
     async def windows(self, model: str, version: int, span: Span, size: int, token: str) -> tuple[list[Window], str]:

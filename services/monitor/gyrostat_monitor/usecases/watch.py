@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gyrostat_common.clock import Clock
-from gyrostat_common.times import to_us
 from gyrostat_monitor.usecases.known import Known
-from gyrostat_monitor.usecases.ports import Announcer, History, Records
+from gyrostat_monitor.usecases.ports import Announcer, Stores
 from gyrostat_monitor.usecases.queries import coverage_and_lag
 
 
@@ -51,17 +49,16 @@ class Watch:
     """Looked at every few seconds."""
 
     def __init__(
-        self, records: Records, history: History, announcer: Announcer, known: Known, clock: Clock,
-        consumers: Consumers, limits: Limits,
-    ) -> None:  # fmt: skip
-        self._records, self._history, self._announcer = records, history, announcer
-        self._known, self._clock, self._limits, self._consumers = known, clock, limits, consumers
+        self, stores: Stores, announcer: Announcer, known: Known, consumers: Consumers, limits: Limits
+    ) -> None:
+        self._records, self._history, self._announcer = stores.records, stores.history, announcer
+        self._known, self._limits, self._consumers = known, limits, consumers
         self._moved: dict[str, tuple[int, int]] = {}
-        self._started_us = to_us(clock.now())
+        self._started_us = known.now_us()
 
     async def look(self) -> tuple[dict[str, float], list[Figures]]:
         """(place → seconds without movement while records wait, figures per model); raises and settles alerts."""
-        now = to_us(self._clock.now())
+        now = self._known.now_us()
         behind = await self._behind(now)
         async with self._records.transaction():
             for topic, seconds in sorted(behind.items()):
