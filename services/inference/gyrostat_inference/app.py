@@ -100,7 +100,10 @@ class LogLines:
 
 
 class Readiness:
-    """Ready: the plans are read to the end that was there at start, or the cache is all there is; champions answer."""
+    """Ready: the plans are read to the end that was there at start, or the cache is all there is; champions answer.
+
+    A plan that cannot be read stops the reader of every replica at once: those with models go on answering by theirs.
+    """
 
     def __init__(self, models: LiveModels, apply_plan: ApplyPlan, state: StateReader, producer: Producer) -> None:
         self._models, self._apply, self._state, self._producer = models, apply_plan, state, producer
@@ -109,7 +112,8 @@ class Readiness:
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
         if self._state.problem is not None:
-            return f"plans are not read any more: {self._state.problem}"
+            unread = f"plans are not read any more: {self._state.problem}"
+            return self._models.not_ready() if self._models.models() else unread
         if not self._state.caught_up.is_set() and not (self._apply.restored and self._kafka_down()):
             return f"plans are not read to the end yet: {getattr(self._producer, 'problem', None) or 'reading'}"
         if not self._models.models() and self._apply.busy:
