@@ -1,7 +1,8 @@
 """The same rows tell the same story: in any order within the watermark, in any frames and streams, with any restart."""
 
+import asyncio
 import shutil
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +82,17 @@ def deliver(seed, streams, batch):
     yield None, [an_outcome(last[0], 1, end)]
 
 
-async def told(folder, seed=0, streams=1, batch=150, restart_every=10_000, resend=False):
+async def interrupted(seed, work):
+    """Cut at any await, then once more from the beginning: as after kill -9 between the fetch and the commit."""
+    task = asyncio.ensure_future(work())
+    for _ in range(int(np.random.default_rng(seed).integers(0, 400))):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await work()
+
+
+async def told(folder, seed=0, streams=1, batch=150, restart_every=10_000, resend=False, cut=False):
     """The story after everything was delivered so, from an empty database."""
     url, steps, sent = f"sqlite+aiosqlite:///{folder}/monitor.db", list(deliver(seed, streams, batch)), 0
     sha = await put_profile(folder, profile())
@@ -92,19 +103,22 @@ async def told(folder, seed=0, streams=1, batch=150, restart_every=10_000, resen
             for frame, due in steps[start : start + restart_every]:
                 if frame is not None:
                     frames.append(frame)
-                    await observe(core, [*frames[-3:]] if resend else [frame])
+                    work = partial(observe, core, [*frames[-3:]] if resend else [frame])
                 else:
-                    await take_in(core, due, start=sent)
+                    work = partial(take_in, core, due, start=sent)
                     sent += len(due)
+                await (interrupted(len(frames) * 7919 + seed, work) if cut else work())
             result = await story(core)
     return result
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    import asyncio
-
     return asyncio.run(told(tmp_path_factory.mktemp("reference")))
+
+
+def test_cuts_in_the_middle_of_a_batch_do_not_matter(tmp_path, reference):
+    assert asyncio.run(told(tmp_path, 3, 2, 150, 60, cut=True)) == reference
 
 
 def test_the_world_has_a_story(reference):
@@ -130,8 +144,6 @@ def test_the_world_has_a_story(reference):
 def test_order_frames_streams_restarts_and_resends_do_not_matter(
     tmp_path_factory, reference, seed, streams, batch, restart_every, resend
 ):
-    import asyncio
-
     folder = tmp_path_factory.mktemp("again")
     assert asyncio.run(told(folder, seed, streams, batch, restart_every, resend)) == reference
     shutil.rmtree(folder)

@@ -45,7 +45,7 @@ class Hears:
         self, observe: Observe, outcomes: TakeInOutcomes, plans: ApplyPlan, interval_s: float, handled: Handled
     ) -> None:
         self._observe, self._outcomes, self._plans, self._handled = observe, outcomes, plans, handled
-        self._pace, self._slow = Pace(interval_s), Pace(3 * interval_s)
+        self._pace = Pace(interval_s)
 
     def routes(self) -> list[Route]:
         """Group "monitor"."""
@@ -64,7 +64,7 @@ class Hears:
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
         outcomes = [decoding.outcome(r) for r in batch]
-        await self._slow()
+        # No pace of its own: waiting here would hold up the frames, which move event time.
         await self._outcomes(outcomes, _positions(batch), batch[-1].event.id)
         self._handled(batch)
 
@@ -117,6 +117,7 @@ class Archives:
                 await self._archiving.frames(frames)
         else:
             await self._archiving.frames(frames)
+        await self._archiving.resolved()
         self._handled(batch)
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
