@@ -223,13 +223,17 @@ def _harm(rollout: Rollout, policy: RolloutPolicy, evidence: Evidence) -> Guard:
     """Harm since the roll-out began, or since the present step: a good start must not hide a bad turn. Half of alpha
     each.
     """
-    e = max(harm_e(evidence.pairs, evidence.design), harm_e(evidence.step_pairs, evidence.step_design)) / 2
+    # A shadow answers nobody: it is given its whole sample, so that one bad afternoon does not end it. Later a quarter
+    # of it is asked for, of the whole roll-out and of the step.
+    fewest = policy.min_paired_rows // (1 if rollout.phase is Phase.SHADOW else 4)
+    e = harm_e(evidence.pairs, evidence.design) / 2 if evidence.pairs.rows >= fewest else 0.0
+    if evidence.step_pairs.rows >= fewest:
+        # A young step has too few hours to know how alike its rows are: the roll-out's design effect counts if larger.
+        e = max(e, harm_e(evidence.step_pairs, max(evidence.design, evidence.step_design)) / 2)
     limit = 1.0 / policy.alpha
     d, rows = evidence.pairs.arrays()
     mean = float((d * rows).sum() / rows.sum()) * CLIP * evidence.scale if len(d) else 0.0
-    # A shadow answers nobody: it is given its whole sample, so that one bad afternoon does not end it.
-    fewest = policy.min_paired_rows if rollout.phase is Phase.SHADOW else 20
-    verdict = Verdict.ROLL_BACK if e >= limit and evidence.pairs.rows >= fewest else Verdict.ADVANCE
+    verdict = Verdict.ROLL_BACK if e >= limit else Verdict.ADVANCE
     numbers = {"e": min(e, 1e300), "limit": limit, "mean_difference": mean, "paired_rows": float(evidence.pairs.rows)}
     numbers["design_effect"] = evidence.design
     text = f"loss differs by {mean:+.4f} over {evidence.pairs.rows} paired rows (harm e {e:.3g} of {limit:.0f})"
