@@ -188,6 +188,7 @@ def _engine(url: URL, schema: str | None) -> AsyncEngine:
         _check_file(Path(url.database))
     engine = create_async_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
     event.listen(engine.sync_engine, "connect", _sqlite_connected)
+    event.listen(engine.sync_engine, "invalidate", _sqlite_given_up)
     event.listen(engine.sync_engine, "begin", _sqlite_begun)
     return engine
 
@@ -207,6 +208,15 @@ def _sqlite_connected(driver_connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _sqlite_given_up(driver_connection: Any, _: Any, __: BaseException | None) -> None:
+    """A task was cancelled inside a statement (a caller hung up), and the connection is thrown away. SQLite keeps a closed
+    connection alive while a statement of it is unfinished, and with it the write lock: so first roll back, in the
+    connection's own thread, after what is queued there.
+    """
+    worker = driver_connection.driver_connection
+    worker._tx.put_nowait((None, worker._conn.rollback))
 
 
 def _sqlite_begun(connection: Any) -> None:
