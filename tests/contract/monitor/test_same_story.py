@@ -133,7 +133,7 @@ def test_the_world_has_a_story(reference):
     assert all(len({event for _, event in states}) == len(states) for *_, states in reference)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.integers(0, 50),
     st.integers(1, 3),
