@@ -213,8 +213,8 @@ def _sqlite_connected(driver_connection: Any, _: Any) -> None:
 def _sqlite_given_up(driver_connection: Any, _: Any, __: BaseException | None) -> None:
     """A task was cancelled inside a statement (a caller hung up), and the connection is thrown away.
 
-    SQLite keeps a closed connection alive while a statement of it is unfinished, and with it the write lock: so first roll
-    back, in the connection's own thread, after what is queued there.
+    SQLite keeps a closed connection alive while a statement of it is unfinished, and with it the write lock: so first
+    roll back, in the connection's own thread, after what is queued there.
     """
     worker = driver_connection.driver_connection
     worker._tx.put_nowait((None, worker._conn.rollback))
