@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -68,8 +68,11 @@ def _row(event: Event) -> dict[str, object]:
     }
 
 
-def _event(row: Row[tuple[object, ...]]) -> Event:
-    headers = tuple((name, text.encode()) for name, text in json.loads(row.headers))
+def _headers(row: Row[tuple[object, ...]]) -> codec.Headers:
+    return tuple((name, text.encode()) for name, text in json.loads(row.headers))
+
+
+def _event(row: Row[tuple[object, ...]], headers: codec.Headers) -> Event:
     return replace(codec.decode_event(headers, row.key, row.value, row.topic), partition=row.partition)
 
 
@@ -78,6 +81,8 @@ class Relay:
 
     def __init__(self, db: Database, producer: Producer, name: str, clock: Clock) -> None:
         self._db, self._producer, self._name, self._clock = db, producer, name, clock
+        # Opening and closing every event again costs more than all the rest; a producer on Kafka takes records as well.
+        self._send_record: Callable[[codec.Outgoing], Awaitable[object]] | None = getattr(producer, "send_record", None)
         self._holder = str(uuid7())
         self._woken = asyncio.Event()
         self._prune_at = clock.now()
@@ -129,11 +134,22 @@ class Relay:
         """Sends the rows of one key. An event that cannot be sent holds up its own key and no other."""
         for row in rows:
             try:
-                await self._producer.send(_event(row))
+                await self._send(row)
             except Exception as error:
                 log.error("event_not_sent", relay=self._name, topic=row.topic, row=row.id, error=repr(error))
                 return
             sent.append(row.id)
+
+    async def _send(self, row: Row[tuple[object, ...]]) -> None:
+        """As it was stored. Only an event of a sampled trace is opened once more, for the span of its sending."""
+        headers = _headers(row)
+        traceparent = dict(headers).get("traceparent", b"").decode()
+        if self._send_record is None or telemetry.sampled(traceparent):
+            await self._producer.send(_event(row, headers))
+            return
+        await self._send_record(
+            codec.Outgoing(topic=row.topic, key=row.key, value=row.value, headers=headers, partition=row.partition)
+        )
 
     async def _forget(self, sent: Sequence[int], rows: Sequence[Row[tuple[object, ...]]]) -> None:
         which = outbox.c.id.in_(sent)
