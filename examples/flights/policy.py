@@ -78,11 +78,12 @@ def _rollout_policy() -> model_pb2.RolloutPolicy:
         min_paired_rows=2_000,
         min_exposure=100,
         max_step_s=DAY_S,
-        # 0.01 of log loss is a fiftieth of what the model has.
-        loss_margin=0.01,
-        alpha=0.01,
+        # 0.02 of log loss is a twenty-fifth of what the model has; the gate below asks the same of the past.
+        loss_margin=0.02,
+        # The evidence counts days of weather for what they are worth; one error in twenty is then a week's patience.
+        alpha=0.05,
         guard_s=7 * DAY_S,
-        max_rollout_s=21 * DAY_S,
+        max_rollout_s=28 * DAY_S,
         # A fortnight of held-out flights cannot prove more than "not clearly worse": live traffic decides the rest.
         gates=[
             model_pb2.GateThreshold(number="quality.loss_delta_upper", at_most=0.02),
