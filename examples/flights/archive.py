@@ -1,6 +1,7 @@
 """The archive as anyone may read it: a Delta table of every answer of every version."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,14 @@ def count(archive: Path) -> int:
     except TableNotFoundError:
         return 0
     return int(pc.sum(pa.table(table.get_add_actions(flatten=True)).column("num_records")).as_py() or 0)
+
+
+def rows_between(copy: Path, start: datetime, end: datetime) -> int:
+    """How many rows of a run's snapshot, an Arrow stream, have an event time from start to before end."""
+    with pa.memory_map(str(copy)) as file:
+        times = pa.ipc.open_stream(file).read_all().column("event_time").cast(pa.timestamp("us", "UTC"))
+    inside = pc.and_(pc.greater_equal(times, pa.scalar(start)), pc.less(times, pa.scalar(end)))
+    return int(pc.sum(inside).as_py() or 0)
 
 
 def read(archive: Path, traffic: Traffic) -> Archived:

@@ -14,12 +14,13 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
+from urllib.parse import urlparse
 
 import numpy as np
 import psutil
 from rich.console import Console
 
-from flights import arms, books, chart, data, findings, pipeline, policy, report, stories, timeline
+from flights import archive, arms, books, chart, data, findings, pipeline, policy, report, stories, timeline
 from flights.incidents import Incidents, careless
 from flights.prepare import Start, prepare
 from flights.replay import Ledger, Pace, Replay
@@ -189,7 +190,7 @@ class Run:
         self, facts: Facts, balance: books.Books, ledger: Ledger, scores: dict[str, np.ndarray], start: Start
     ) -> report.Report:
         found = [
-            findings.celsius(facts, self._incidents),
+            findings.celsius(facts, self._incidents, self._tainted(facts)),
             findings.release(facts, ledger, self._release.version, self._incidents.release_at),
         ]
         incidents = [one for one in found if one is not None]
@@ -210,6 +211,15 @@ class Run:
             timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)} | self._seconds,
             folder=_shown(self._folder),
         )
+
+    def _tainted(self, facts: Facts) -> dict[str, int]:
+        """Rows of the broken feed in the snapshot of each run that ended after it began."""
+        start, end = self._incidents.celsius_from, self._incidents.celsius_to
+        if start is None or end is None:
+            return {}
+        runs = [run.run for run in facts.picture.runs if run.watermark.ToMicroseconds() > start.timestamp() * 1e6]
+        copies = {run.id: urlparse(run.snapshot.copy.uri).path for run in runs if run.snapshot.copy.uri}
+        return {name: archive.rows_between(Path(copy), start, end) for name, copy in copies.items()}
 
     def _month(self, month: int, scores: dict[str, np.ndarray], ledger: Ledger) -> report.Month:
         flights = self._traffic.flights

@@ -19,7 +19,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat.registry.v1 import registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
-from gyrostat_common.times import from_proto, to_us
+from gyrostat_common.times import from_proto
 
 # After the first promotion none of these may come from the demo.
 STEERING: Final = (
@@ -139,8 +139,8 @@ def _chain(
     return [*chain, f"predictions {', '.join(exemplars)}" if exemplars else "MISSING: exemplar predictions"]
 
 
-def celsius(facts: Facts, incidents: Incidents) -> Incident | None:
-    """Whether the change of unit was named, and kept out of every training."""
+def celsius(facts: Facts, incidents: Incidents, tainted: dict[str, int]) -> Incident | None:
+    """Whether the change of unit was named, and kept out of every training: `tainted` is run id -> rows it learned."""
     if incidents.celsius_from is None or incidents.celsius_to is None:
         return None
     start, end = incidents.celsius_from, incidents.celsius_to
@@ -152,29 +152,24 @@ def celsius(facts: Facts, incidents: Incidents) -> Incident | None:
         and start - timedelta(days=2) <= _started(episode) <= end
         and set(FAHRENHEIT_INPUTS) <= set(timeline.features_of(episode))
     ]
-    tainted = [run.run.id for run in facts.picture.runs if _learned_from(run, start, end)]
+    learned = sum(tainted.values())
+    numbers = {"rows_learned": float(learned), "runs_afterwards": float(len(tainted))}
     if not named:
-        return Incident("celsius", expected, False, "no data-quality episode named both inputs", {}, start)
+        return Incident("celsius", expected, False, "no data-quality episode named both inputs", numbers, start)
     first = min(named, key=_started)
-    hours = (_started(first) - start).total_seconds() / 3_600
-    clean = "no version learned from those rows" if not tainted else f"but runs {', '.join(tainted)} took those rows"
+    numbers["hours_to_first_window"] = round((_started(first) - start).total_seconds() / 3_600, 1)
+    clean = (
+        f"{len(tainted)} later trainings took none of those rows" if not learned else f"but {learned:,} were trained on"
+    )
     blamed = ", ".join(timeline.features_of(first))
     found = f"data-quality episode from {_started(first):%d %b} naming {blamed}; {clean}"
-    return Incident("celsius", expected, not tainted, found, {"hours_to_first_window": round(hours, 1)}, start)
+    return Incident("celsius", expected, not learned, found, numbers, start)
 
 
 def _started(episode: monitor_pb2.Episode) -> datetime:
     started = from_proto(episode.latest.started_at)
     assert started is not None, "every episode says when it began"
     return started
-
-
-def _learned_from(run: trainer_pb2.TrainingRun, start: datetime, end: datetime) -> bool:
-    """Whether a snapshot reaches into the range without having left it out."""
-    snapshot = run.run.snapshot
-    if not snapshot.HasField("event_time_to") or snapshot.event_time_to.ToMicroseconds() <= to_us(start):
-        return False
-    return not snapshot.excluded
 
 
 def release(facts: Facts, ledger: Ledger, version: int | None, at: datetime | None) -> Incident | None:
@@ -191,10 +186,9 @@ def release(facts: Facts, ledger: Ledger, version: int | None, at: datetime | No
         return Incident(
             "release", expected, False, f"version {version} is {state}; {answers:,} answers so far", numbers
         )
-    reason = rollout.steps[-1].reason
-    day = from_proto(rollout.steps[-1].event_time)
-    on = f" on {day:%d %b}" if day else ""
-    found = f"version {version} was taken back{on} after {answers:,} answers: {timeline.in_short(reason)}"
+    last = rollout.steps[-1]
+    on = f" on {from_proto(last.event_time):%d %b}" if last.HasField("event_time") else ""
+    found = f"version {version} was taken back{on} after {answers:,} answers ({timeline.evidence(last)})"
     return Incident("release", expected, True, found, numbers, at)
 
 

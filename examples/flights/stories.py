@@ -3,7 +3,6 @@
 The timeline has every step; a stranger wants to know what came of it. Pure, like `findings`. Next: `report`.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,7 @@ from gyrostat.registry.v1 import registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
 from gyrostat_common.times import from_proto
 
-EVIDENCE = re.compile(r"loss differs by ([+-][\d.]+) over (\d+) paired rows")
+SHORT = {"at the gate": "refused by a gate", "worse as": "worse in its roll-out", "undecided": "given up undecided"}
 LIVE = (registry_pb2.ROLLOUT_STATE_GUARD, registry_pb2.ROLLOUT_STATE_PROMOTED)
 
 
@@ -67,8 +66,12 @@ def _days(stories: list[Story]) -> str:
     """Stories in few words: the days by what was decided."""
     by_reason: dict[str, list[str]] = {}
     for one in stories:
-        words = re.sub(r"^.*?: ", "", one.text) if one.matters == 1 else one.text
-        key = "refused by a gate" if "gate" in words else "worse as a shadow" if "shadow" in words else words
+        said = {
+            "at the gate": "refused by a gate",
+            "worse as": "worse in its roll-out",
+            "undecided": "given up undecided",
+        }
+        key = next((short for word, short in said.items() if word in one.text), one.text)
         by_reason.setdefault(key, []).append(f"{one.at:%d %b}")
     return "; ".join(f"{', '.join(dict.fromkeys(days))} {reason}" for reason, days in by_reason.items()) + "."
 
@@ -87,14 +90,15 @@ def _of_run(
     last = rollout.steps[-1]
     rows = f"{run.run.snapshot.rows:,} flights"
     if live is None:
+        worse = f"not promoted: worse as {_stage(rollout)} ({timeline.evidence(last)})"
         fate = {
-            registry_pb2.ROLLOUT_STATE_ROLLED_BACK: f"not promoted, worse as a {_stage(rollout)} ({_evidence(last)})",
+            registry_pb2.ROLLOUT_STATE_ROLLED_BACK: worse,
             registry_pb2.ROLLOUT_STATE_SUPERSEDED: "given up undecided, a newer one or a person was faster",
         }.get(rollout.state, f"still in {timeline.STATES.get(rollout.state, 'roll-out')}")
         return Story(at, f"{begin} trained on {rows}, {fate}", 1)
-    text = f"{begin} trained on {rows}, live {_time(live.event_time):%d %b} ({_evidence(live)})"
+    text = f"{begin} trained on {rows}, live {_time(live.event_time):%d %b} ({timeline.evidence(live)})"
     if rollout.state == registry_pb2.ROLLOUT_STATE_ROLLED_BACK:
-        text += f", taken back {_time(last.event_time):%d %b} ({_evidence(last)})"
+        text += f", taken back {_time(last.event_time):%d %b} ({timeline.evidence(last)})"
     return Story(at, text, 0)
 
 
@@ -120,20 +124,13 @@ def _stage(rollout: registry_pb2.Rollout) -> str:
     return "canary" if canary else "shadow"
 
 
-def _evidence(step: registry_pb2.RolloutStep) -> str:
-    found = EVIDENCE.search(step.reason)
-    return f"loss {found[1]} over {int(found[2]):,} pairs" if found else timeline.in_short(step.reason, 50)
-
-
 def _waits(picture: Picture) -> list[Story]:
     """Days on which a broken feed stopped the trainer."""
     found: dict[str, Story] = {}
     for episode in picture.episodes:
         if episode.latest.kind == events_pb2.DRIFT_KIND_DATA_QUALITY:
-            names = timeline.features_of(episode)
-            blamed = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
             at = _time(episode.latest.started_at)
-            found[f"{at:%d %b}"] = Story(at, f"no training on rows of a broken feed ({blamed})", 2)
+            found[f"{at:%d %b}"] = Story(at, "no training on rows of a broken feed", 2)
     return list(found.values())
 
 

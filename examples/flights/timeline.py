@@ -13,6 +13,7 @@ from gyrostat.registry.v1 import registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
 from gyrostat_common.times import from_proto
 
+EVIDENCE = re.compile(r"loss differs by ([+-][\d.]+) over (\d+) paired rows")
 KINDS = {
     events_pb2.DRIFT_KIND_DATA: "data",
     events_pb2.DRIFT_KIND_PREDICTION: "prediction",
@@ -125,6 +126,12 @@ def _of_rollout(rollout: registry_pb2.Rollout) -> Iterable[Moment]:
         when = from_proto(step.event_time) if step.HasField("event_time") else None
         what = f"version {rollout.version} {state}"
         yield Moment(when, _at(step.at), "rollout", what, in_short(step.reason), rollout.id, acted)
+
+
+def evidence(step: registry_pb2.RolloutStep) -> str:
+    """What a verdict rested on, in few words."""
+    found = EVIDENCE.search(step.reason)
+    return f"loss {found[1]} over {int(found[2]):,} pairs" if found else in_short(step.reason, 50)
 
 
 def _at(stamp: Any) -> datetime:

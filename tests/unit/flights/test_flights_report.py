@@ -2,12 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from flights import chart, findings, report, stories, timeline
+from flights import archive, chart, findings, report, stories, timeline
 from flights.arms import Score
 from flights.books import Books, Spool
 from flights.incidents import Incidents
@@ -180,22 +182,22 @@ def test_a_slice_needs_only_its_books() -> None:
 def test_celsius_is_caught_when_both_inputs_are_named_and_the_rows_left_out() -> None:
     incidents = Incidents(DAY, DAY + timedelta(days=14), None)
     quality = an_episode(events_pb2.DRIFT_KIND_DATA_QUALITY, ("temp", "dewp"))
-    tainted = a_run()
-    tainted.run.snapshot.event_time_to.CopyFrom(to_proto(DAY + timedelta(days=3)))
-    clean = findings.celsius(facts((quality,)), incidents)
-    assert clean is not None
-    assert clean.caught
-    learned = findings.celsius(facts((quality,), runs=(tainted,)), incidents)
-    assert learned is not None
-    assert not learned.caught
-    tainted.run.snapshot.excluded.append("9 to 23 November: data quality")
-    left_out = findings.celsius(facts((quality,), runs=(tainted,)), incidents)
-    assert left_out is not None
-    assert left_out.caught
     half = an_episode(events_pb2.DRIFT_KIND_DATA_QUALITY, ("temp",))
-    missed = findings.celsius(facts((half,)), incidents)
-    assert missed is not None
-    assert not missed.caught
+    for episode, tainted, caught in (
+        (quality, {"run-8": 0}, True),
+        (quality, {"run-8": 12}, False),
+        (half, {"run-8": 0}, False),
+    ):
+        found = findings.celsius(facts((episode,)), incidents, tainted)
+        assert found is not None
+        assert found.caught is caught
+
+
+def test_rows_of_a_snapshot_are_counted_where_they_lie(tmp_path: Path) -> None:
+    times = pa.array([DAY + timedelta(days=day) for day in (-1, 0, 3, 14)], pa.timestamp("us", "UTC"))
+    with pa.ipc.new_stream(str(tmp_path / "copy"), pa.schema([("event_time", times.type)])) as stream:
+        stream.write_table(pa.table({"event_time": times}))
+    assert archive.rows_between(tmp_path / "copy", DAY, DAY + timedelta(days=14)) == 2
 
 
 def test_a_release_by_hand_is_caught_when_it_was_taken_back() -> None:
