@@ -57,9 +57,13 @@ async def test_a_run_by_hand_makes_a_version_with_evidence(client: AsyncClient, 
     assert version.profile.sha256
     assert {tensor.name for tensor in version.signature.inputs} == {"speed", "load", "kind"}
 
-    recorded = await client.runs.recorded(started.run.id)
-    assert recorded.snapshot.rows > 0
-    assert len(recorded.snapshot.sha256) == 64
+    async def recorded() -> model_pb2.Run | None:
+        run = await client.runs.recorded(started.run.id)
+        return run if run.status == "succeeded" else None
+
+    run = await eventually(recorded, "the registry has the run's end")
+    assert run.snapshot.rows > 0
+    assert len(run.snapshot.sha256) == 64
     lineage = await client.versions.lineage(f"trained:{version.number}")
     assert {"version", "run", "snapshot"} <= {node.kind for node in lineage.nodes}
 
