@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from flights import pipeline
-from flights.data import NEW_YORK, Flights
+from flights.year import NEW_YORK, Flights
 
 EPSILON: Final = 1e-7
 WEEK_US: Final = 7 * 86_400 * 1_000_000

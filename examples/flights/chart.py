@@ -10,9 +10,9 @@ import matplotlib
 import numpy as np
 
 from flights import arms
-from flights.data import Flights
 from flights.incidents import Incidents
 from flights.report import ARMS, Report, lines
+from flights.year import Flights
 
 COLOURS = {"live": "#0b6e4f", "frozen": "#9aa0a6", "cron": "#d08c00"}
 NAMES = {"live": "governed (live)", "frozen": "frozen (version 1)", "cron": "retrained monthly, unchecked"}

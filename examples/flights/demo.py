@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-from flights import archive, arms, books, chart, data, findings, pipeline, policy, report, stories, timeline
+from flights import archive, arms, books, chart, findings, pipeline, policy, report, stories, timeline
 from flights.incidents import Incidents, careless
 from flights.prepare import Start, prepare
 from flights.replay import Ledger, Pace, Replay
@@ -28,6 +28,7 @@ from flights.services import Services, connect, upload
 from flights.traffic import Traffic
 from flights.view import View
 from flights.watch import Facts, Watch
+from flights.year import Flights, load
 from gyrostat.registry.v1 import registry_pb2
 from gyrostat_local import LocalSystem
 
@@ -68,7 +69,7 @@ def _arguments() -> argparse.Namespace:
 async def run(arguments: argparse.Namespace) -> int:
     """Runs the demo and returns its exit code."""
     view = View(Console(stderr=arguments.json), arguments.quiet or arguments.json)
-    flights = data.load()
+    flights = load()
     first = flights.months(1, arguments.train_months)
     rest = flights.months(arguments.train_months + 1, arguments.months)
     incidents = Incidents.none()
@@ -108,7 +109,7 @@ class Run:
         self,
         arguments: argparse.Namespace,
         view: View,
-        first: data.Flights,
+        first: Flights,
         traffic: Traffic,
         incidents: Incidents,
         folder: Path,

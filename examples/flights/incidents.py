@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from flights.data import CATEGORIES, Flights
+from flights.year import CATEGORIES, Flights
 
 FAHRENHEIT_INPUTS: Final = ("temp", "dewp")
 # What the careless version does not look at: the time of day is the strongest input there is.

@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime as ort
 import pyarrow.parquet as pq
 
-from flights.data import CATEGORIES, FEATURES, Flights
 from flights.policy import PARAMETERS
+from flights.year import CATEGORIES, FEATURES, Flights
 
 COMMAND: Final = (sys.executable, "-m", "gyrostat_trainer.pipelines.tabular")
 TIMEOUT_S: Final = 180.0

@@ -13,8 +13,8 @@ import grpc
 import pyarrow.parquet as pq
 
 from flights import policy
-from flights.data import Flights
 from flights.services import CHUNK_BYTES, Services
+from flights.year import Flights
 from gyrostat.registry.v1 import registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
 from gyrostat_common import oip

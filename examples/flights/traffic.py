@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from flights.data import CATEGORIES, FEATURES, Flights
 from flights.policy import MODEL
+from flights.year import CATEGORIES, FEATURES, Flights
 from gyrostat_common import oip
 from gyrostat_common.oip import ModelInferRequest
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from flights import arms, incidents
-from flights.data import CATEGORIES, FEATURES, Flights
 from flights.incidents import Incidents, careless
 from flights.replay import Ledger
 from flights.traffic import Traffic
+from flights.year import CATEGORIES, FEATURES, Flights
 from gyrostat_common import oip
 
 HOUR_US = 3_600_000_000

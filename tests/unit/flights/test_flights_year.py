@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from flights import data
-from flights.data import FEATURES, FORBIDDEN, Flights
+from flights.year import FEATURES, FORBIDDEN, NUMBERS, Flights, load
 
 
 @pytest.fixture(scope="module")
 def year() -> Flights:
-    return data.load()
+    return load()
 
 
 def test_no_feature_is_known_only_after_the_scheduled_departure() -> None:
@@ -26,7 +25,7 @@ def test_the_model_is_given_exactly_the_declared_features(year: Flights) -> None
 
 def test_no_feature_is_a_copy_of_something_forbidden(year: Flights) -> None:
     late = year.labelled()
-    for name in data.NUMBERS:
+    for name in NUMBERS:
         values = late.features[name]
         known = np.isfinite(values)
         assert abs(np.corrcoef(values[known], late.late[known])[0, 1]) < 0.4, name
