@@ -101,7 +101,7 @@ class Relay:
                 await self._prune()
             except Unavailable as error:
                 log.warning("relay_interrupted", relay=self._name, error=str(error))
-            except Exception as error:
+            except Exception as error:  # a relay that ended without a word would hold back every event
                 log.error("relay_failed", relay=self._name, error=repr(error), exc_info=error)
             try:
                 async with asyncio.timeout(IDLE_S):
@@ -135,7 +135,7 @@ class Relay:
         for row in rows:
             try:
                 await self._send(row)
-            except Exception as error:
+            except Exception as error:  # one event's fault holds up its own key only
                 log.error("event_not_sent", relay=self._name, topic=row.topic, row=row.id, error=repr(error))
                 return
             sent.append(row.id)

@@ -84,7 +84,7 @@ async def _live(name: str, app: AbstractAsyncContextManager[None], close_within_
         await app.__aenter__()
     except asyncio.CancelledError:
         return OK
-    except Exception as error:
+    except Exception as error:  # one sentence and an exit code instead of a traceback
         _say(name, f"cannot start: {sentence(error)}")
         return CANNOT_START
     opened = True
@@ -100,7 +100,7 @@ async def _until_stopped(
         # A task of the app has failed and its group cancels us: hand the cancellation in, get the cause out.
         try:
             await app.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
-        except BaseException as error:
+        except BaseException as error:  # the cause that the group hands out, whatever it is
             _say(name, f"crashed: {sentence(error)}")
             return CRASHED
         return CRASHED
@@ -110,7 +110,7 @@ async def _until_stopped(
     except TimeoutError:
         _say(name, f"closing took more than {close_within_s:g} s; left the rest undone")
         return CRASHED
-    except Exception as error:
+    except Exception as error:  # one sentence and an exit code instead of a traceback
         _say(name, f"failed while closing: {sentence(error)}")
         return CRASHED
     return OK

@@ -35,7 +35,7 @@ class Root(TyperGroup):
             return super().main(args, standalone_mode=standalone_mode, **named)
         try:
             code = super().main(given, standalone_mode=False, **named)
-        except Exception as error:
+        except Exception as error:  # Click has two families of errors; what is neither goes on
             if not _is_click(error):
                 raise
             _refuse_as_json(error)

@@ -86,7 +86,7 @@ class KafkaConsumer:
                 return
             except (KafkaError, OSError) as error:
                 log.warning("consumer_interrupted", group=self._group, error=short(error))
-            except Exception as error:
+            except Exception as error:  # a consumer that ended without a word would be deaf for good
                 log.error("consumer_failed", group=self._group, error=repr(error), exc_info=error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):

@@ -156,7 +156,7 @@ class Dispatcher:
                 with processing(topic, self.group, received):
                     await call()
                 return Verdict.DONE, None, tries
-            except Exception as error:
+            except Exception as error:  # whatever a handler raises becomes a verdict about its record
                 kind = kind_of(error)
                 if kind is AlreadyExists:
                     return Verdict.DONE, error, tries

@@ -203,7 +203,7 @@ class _MemoryStateReader:
             for record in records[seen:]:
                 try:
                     await self._handle(codec.decode(record))
-                except Exception as error:
+                except Exception as error:  # as the real reader: it stops there and says where
                     self.problem = f"{self._topic}/{record.partition} offset {record.offset}: {error}"
                     return
                 seen += 1

@@ -123,7 +123,7 @@ class KafkaStateReader:
                     with processing(self._topic, "state", [state]):
                         await self._handle(state)
                 return
-            except Exception as error:
+            except Exception as error:  # whatever a handler raises is tried again or stops the reader
                 kind = kind_of(error)
                 if kind is AlreadyExists:
                     return

@@ -100,7 +100,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             except GeneratorExit:
                 call.ended(None)
                 raise
-            except Exception as error:
+            except Exception as error:  # the caller gets its status, the log the rest
                 call.ended(error)
                 await call.abort()
             finally:

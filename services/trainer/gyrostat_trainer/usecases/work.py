@@ -107,7 +107,7 @@ class Work:
                 run = await self._end(run, CANCELLED, str(exc))
             except (GyrostatError, OSError) as exc:
                 run = await self._end(run, FAILED, str(exc) or type(exc).__name__)
-            except Exception as exc:
+            except Exception as exc:  # our own fault: the run ends with it, the worker takes the next one
                 self._diary.crash("run_crashed", exc, run=run.id, model=run.model)
                 run = await self._end(run, FAILED, f"{type(exc).__name__}: {exc}"[:500])
         await self._report_ended()
