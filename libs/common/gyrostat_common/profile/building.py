@@ -44,33 +44,24 @@ def build_profile(
     history_times: npt.NDArray[Any] | None = None,
     seed: int = 0,
 ) -> Profile:
-    """The reference profile of a version.
+    """The reference profile of a version. Raises ProfileInvalid where rows, scores and times do not agree.
 
     `inputs` one column per model input, held-out rows; `scores` (rows,) or (rows, classes) for multiclass; `labels`
-    (rows,) or
-    None; `event_times` datetime64 or int64 µs UTC; `importance` input → permutation importance (given, not computed
-    here);
-    `task` "binary" | "multiclass" | "regression". `history` with `history_times`: all rows known before, training rows
-    included; when given, inputs are described by them, and so are their movements *between periods*: a few days
-    know too little of what a feature is like and of how weather or trade moves from day to day. Scores and losses come
-    from the held-out rows alone.
+    (rows,) or None; `event_times` (rows,) datetime64 or int64 µs UTC; `importance` input → permutation importance,
+    given, not computed here; `task` "binary" | "multiclass" | "regression". `history` with `history_times`: all rows
+    known before, training rows included. When given, inputs are described by them, and so are their movements
+    *between periods*: a few days know too little of what a feature is like and of how weather or trade moves from day
+    to day. Scores and losses come from the held-out rows alone.
     """
     times = microseconds(event_times)
     if len(times) != inputs.num_rows or len(scores) != inputs.num_rows or inputs.num_rows == 0:
         raise ProfileInvalid(f"{inputs.num_rows} input rows, {len(scores)} scores, {len(times)} event times")
     moving, moving_times = (inputs, times) if history is None else (history, microseconds(history_times))
-    known = (
-        moving if moving.num_rows <= KNOWN_ROWS else moving.take(np.arange(KNOWN_ROWS) * moving.num_rows // KNOWN_ROWS)
-    )
-    features = tuple(
-        _feature(name, known.column(name), moving.column(name), moving_times, float(importance.get(name, 0.0)))
-        for name in inputs.column_names
-    )
     y = None if labels is None else np.asarray(labels, np.float64)
     scalar = scalar_scores(task, scores)
     return Profile(
         task=task,
-        features=features,
+        features=_features(inputs.column_names, moving, moving_times, importance),
         score=_score(scalar, y if task == "binary" else None, times, decision_threshold),
         loss=None if y is None else _loss(losses(task, scores, y), times, seed),
         residual=None if y is None or task == "multiclass" else _residual(y - scalar),
@@ -87,6 +78,16 @@ def microseconds(event_times: npt.NDArray[Any] | None) -> Ints:
     if np.issubdtype(times.dtype, np.datetime64):
         times = times.astype("datetime64[us]")
     return times.astype(np.int64)
+
+
+def _features(
+    names: Sequence[str], rows: pa.Table, times: Ints, importance: Mapping[str, float]
+) -> tuple[Feature, ...]:
+    count = rows.num_rows
+    known = rows if count <= KNOWN_ROWS else rows.take(np.arange(KNOWN_ROWS) * count // KNOWN_ROWS)
+    return tuple(
+        _feature(name, known.column(name), rows.column(name), times, float(importance.get(name, 0.0))) for name in names
+    )
 
 
 def _feature(name: str, column: Any, moving: Any, times: Ints, importance: float) -> Feature:

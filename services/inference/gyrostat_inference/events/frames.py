@@ -38,12 +38,7 @@ def frame_message(frame: Frame, number: Number, cut: Cut, books: Books, replica:
         rollout_id=group.rollout_id,
         rows=rows,
         prediction_ids=b"".join(entry.prediction_id * entry.rows for entry in entries),
-        row_numbers=b"".join(
-            _ROW_NUMBERS[4 * piece.first_row : 4 * (piece.first_row + piece.entry.rows)]
-            if piece.first_row + piece.entry.rows <= _KNOWN_ROWS
-            else _row_numbers(piece.first_row, piece.entry.rows)
-            for piece in frame.pieces
-        ),
+        row_numbers=b"".join(_row_numbers(piece.first_row, piece.entry.rows) for piece in frame.pieces),
         request_ids=_texts((entry.request_id.decode(), entry.rows) for entry in entries),
         entities=_entities(entries),
         event_times_us=b"".join(
@@ -62,12 +57,18 @@ def frame_message(frame: Frame, number: Number, cut: Cut, books: Books, replica:
     )
 
 
-def _row_numbers(first: int, rows: int) -> bytes:
-    return b"".join(row.to_bytes(4, "little") for row in range(first, first + rows))
+def _counted(first: int, end: int) -> bytes:
+    return b"".join(row.to_bytes(4, "little") for row in range(first, end))
 
 
 _KNOWN_ROWS = 4096
-_ROW_NUMBERS = _row_numbers(0, _KNOWN_ROWS)
+_ROW_NUMBERS = _counted(0, _KNOWN_ROWS)
+
+
+def _row_numbers(first: int, rows: int) -> bytes:
+    """As uint32, little-endian; cut out of what is counted already where that reaches."""
+    end = first + rows
+    return _ROW_NUMBERS[4 * first : 4 * end] if end <= _KNOWN_ROWS else _counted(first, end)
 
 
 def books_message(books: Books) -> pb.SpoolBooks:

@@ -1,6 +1,6 @@
 """Answers a request: who answers by the plan, the run, the record in the spool, and the shadows after the reply.
 
-Ports: the live models, the spool (`AnswerLog`), a queue for shadows, meters. Nothing here waits for Kafka or a disk
+Ports: the live models, two spools (`record.AnswerLog`), meters. Nothing here waits for Kafka or a disk
 unless `strict` or `block` was asked for.
 """
 
@@ -15,31 +15,17 @@ import numpy.typing as npt
 from gyrostat_common.errors import GyrostatError
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
-from gyrostat_inference.domain.entries import ANSWER, SHADOW, ColumnSpec, Group, Rows
+from gyrostat_inference.domain.entries import ANSWER, SHADOW
 from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion
-from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.tensors import chosen_outputs, rows_of
+from gyrostat_inference.usecases.record import AnswerLog, Scored, record
 
 # A run of more elements than this leaves the event loop: the hand-over to a thread costs about 60 µs.
 INLINE_ROWS = 64
 
 Encode = Callable[[npt.NDArray[Any]], bytes]
-
-
-class AnswerLog(Protocol):
-    """A spool, as those who write to it see it."""
-
-    @property
-    def full(self) -> bool: ...
-    def number(self, group: Group) -> int: ...
-    def append(self, group: Group, rows: Rows) -> None: ...
-    def count(self, rows: int, reason: str) -> None: ...
-    async def flush(self) -> None: ...
-    async def until_room(self) -> None:
-        """Returns when there is room again."""
-        ...
 
 
 class Meters(Protocol):
@@ -103,7 +89,7 @@ class Predict:
         version.counters.last_inference_ms = call.arrival_us // 1000
         if taken.variant == "pinned":
             version.counters.pinned += 1
-        self._record(self._answers, live, version, ANSWER, taken.variant, call, rows, outputs, spent)
+        record(self._answers, live, call, Scored(version, ANSWER, taken.variant, rows, outputs, spent))
         self._queue_shadows(live, taken, call)
         if self._logging.strict:
             await self._answers.flush()
@@ -160,70 +146,6 @@ class Predict:
         version.counters.compute_output.add(perf_counter_ns() - ran)
         return outputs
 
-    # The record
-
-    def _record(
-        self,
-        log: AnswerLog,
-        live: LiveModel,
-        version: LoadedVersion,
-        role: int,
-        variant: str,
-        call: Call,
-        rows: int,
-        outputs: Sequence[Output],
-        spent_ns: int,
-    ) -> None:
-        """Puts the rows into the spool, or counts them as sampled out: for a prediction always both roles alike."""
-        plan = live.plan
-        if not routing.sampled(plan.spec.log_sample_rate, "log", call.prediction_id.hex()):
-            return log.count(rows, "")
-        keeping, batched = version.keeping, version.signature.batched
-        columns, shapes = [], []
-        for spec in version.signature.inputs:
-            tensor = call.tensors[spec.name]
-            shape = tensor.values.shape[1:] if batched and spec.batched else tensor.values.shape
-            shapes.append(shape)
-            if keeping.of(spec.name, spec.datatype) is not Sensitivity.DROP:
-                columns.append(
-                    _per_row(keeping.values(spec, shape, tensor.values, tensor.raw, rows), spec, batched, rows)
-                )
-        kept = [output for output in outputs if not batched or output.values.shape[:1] == (rows,) or rows == 1]
-        specs = tuple(_output_column(output, batched, rows) for output in kept)
-        group = version.group(plan, role, variant, tuple(shapes), specs)
-        event_time_us, future = call.event_time()
-        entities, by_row = self._entities(live, version, call, rows)
-        log.append(
-            group,
-            Rows(
-                log.number(group),
-                rows,
-                event_time_us,
-                call.arrival_us,
-                min(spent_ns // 1000, 0xFFFFFFFF),
-                future,
-                call.prediction_id,
-                call.request_id.encode(),
-                call.traceparent.encode(),
-                entities,
-                by_row,
-                [*columns, *(output.raw for output in kept)],
-            ),
-        )
-
-    @staticmethod
-    def _entities(live: LiveModel, version: LoadedVersion, call: Call, rows: int) -> tuple[bytes, bool]:
-        """The entities to log: a column of the input that the spec names, else the request's."""
-        name = live.plan.spec.entity_input
-        tensor = call.tensors.get(name) if name else None
-        keeping = version.keeping
-        if tensor is None or tensor.values.size != rows:
-            return keeping.entity(name, call.entity.encode()), False
-        if tensor.datatype == "BYTES" and keeping.of(name, "BYTES") is Sensitivity.PLAIN:
-            return tensor.raw, True
-        texts = [keeping.entity(name, str(value).encode()) for value in tensor.values.ravel().tolist()]
-        return b"".join(len(text).to_bytes(4, "little") + text for text in texts), True
-
     # Shadows
 
     def _queue_shadows(self, live: LiveModel, taken: Attempt, call: Call) -> None:
@@ -261,18 +183,8 @@ class Predict:
             version.counters.fail.add(perf_counter_ns() - started)
             return self._drop_shadow(live, shadow.number, call, "shadow_failed")
         spent = perf_counter_ns() - started
-        self._record(self._shadows, live, version, SHADOW, "shadow", call, rows, outputs, spent)
+        record(self._shadows, live, call, Scored(version, SHADOW, "shadow", rows, outputs, spent))
 
     async def drain_shadows(self) -> None:
         """Returns when every queued shadow is scored; for an orderly close."""
         await self._queue.join()
-
-
-def _per_row(column: bytes, spec: TensorSpec, batched: bool, rows: int) -> bytes:
-    """An input without a batch dimension beside others that have one counts for every row."""
-    return column * rows if batched and not spec.batched and rows > 1 else column
-
-
-def _output_column(output: Output, batched: bool, rows: int) -> ColumnSpec:
-    per_row = batched and output.values.shape[:1] == (rows,)
-    return ColumnSpec(output.name, output.datatype, output.values.shape[1:] if per_row else output.values.shape)
