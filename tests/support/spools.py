@@ -17,8 +17,8 @@ from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 from gyrostat_inference.domain.frames import Frame
 from gyrostat_inference.events.frames import frame_message
 from gyrostat_inference.store.segments import Segments
-from gyrostat_inference.store.shipping import Journal
-from gyrostat_inference.store.spool import Limits, Room, Spool
+from gyrostat_inference.store.shipping import REWRITE_BYTES, Journal
+from gyrostat_inference.store.spool import SEGMENT_BYTES, Limits, Room, Spool
 from gyrostat_inference.usecases.ship import IN_FLIGHT, ShipSpool
 
 NOON = datetime(2013, 3, 1, 12, tzinfo=UTC)
@@ -27,8 +27,8 @@ GROUP = Group(
 )
 
 
-def a_spool(root: Path, kind: str = "answer", limit_bytes: int = 2**31) -> Spool:
-    return Spool(root, kind, Room(root, Limits(limit_bytes)))
+def a_spool(root: Path, kind: str = "answer", limit_bytes: int = 2**31, segment_bytes: int = SEGMENT_BYTES) -> Spool:
+    return Spool(root, kind, Room(root, Limits(limit_bytes)), segment_bytes)
 
 
 def put(spool: Spool, first: int, rows: int, group: Group = GROUP) -> None:
@@ -114,9 +114,10 @@ class Shipping:
 
     folder: Path
     log: MemoryLog
+    rewrite_bytes: int = REWRITE_BYTES
 
     def __post_init__(self) -> None:
-        self.journal = Journal(self.folder, 3)
+        self.journal = Journal(self.folder, 3, self.rewrite_bytes)
         self.ship = ShipSpool(
             self.journal,
             lambda after: Segments(self.folder, after),

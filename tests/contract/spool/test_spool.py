@@ -16,7 +16,6 @@ import pytest
 
 from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 from gyrostat_inference.store import segments, shipping
-from gyrostat_inference.store import spool as spooling
 from gyrostat_inference.store.shipping import Journal, Taken, read_books, spools
 from gyrostat_inference.store.spool import Limits, Room, Spool, writer_alive
 from support.spools import GROUP, MemoryLog, Shipping, a_spool, put
@@ -199,9 +198,8 @@ async def test_a_torn_last_entry_was_never_answered_and_is_not_there(tmp_path: P
     assert (books.accepted, books.logged) == (10, 10)
 
 
-async def test_rows_that_the_disk_has_damaged_are_counted_as_corrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(spooling, "SEGMENT_BYTES", 500)
-    spool = a_spool(tmp_path)
+async def test_rows_that_the_disk_has_damaged_are_counted_as_corrupt(tmp_path: Path):
+    spool = a_spool(tmp_path, segment_bytes=500)
     for n in range(30):
         put(spool, n * 10, 10)
     spool.close()
@@ -219,9 +217,8 @@ async def test_rows_that_the_disk_has_damaged_are_counted_as_corrupt(tmp_path: P
     assert books.waiting == 0
 
 
-async def test_segments_go_when_all_that_they_hold_is_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(spooling, "SEGMENT_BYTES", 2000)
-    spool = a_spool(tmp_path)
+async def test_segments_go_when_all_that_they_hold_is_settled(tmp_path: Path):
+    spool = a_spool(tmp_path, segment_bytes=2000)
     for n in range(200):
         put(spool, n * 10, 10)
     assert len(segments.bases(spool.folder)) > 10
@@ -238,11 +235,10 @@ async def test_segments_go_when_all_that_they_hold_is_settled(tmp_path: Path, mo
     spool.close()
 
 
-async def test_the_notebook_is_rewritten_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shipping, "_REWRITE_BYTES", 2000)
+async def test_the_notebook_is_rewritten_when_it_has_grown(tmp_path: Path):
     spool = a_spool(tmp_path)
     log = MemoryLog()
-    shipper = Shipping(spool.folder, log)
+    shipper = Shipping(spool.folder, log, rewrite_bytes=2000)
     for n in range(50):
         put(spool, n * 10, 10)
         await shipper.to_the_end()

@@ -22,7 +22,7 @@ from gyrostat_inference.store import segments
 from gyrostat_inference.store.spool import LOCK
 
 CUTS, SHIPPER_LOCK, BOOKS, REJECTED, CLOSED = "cuts.log", "shipper.lock", "books.json", "rejected", "closed"
-_REWRITE_BYTES, _KEEP_CLOSED = 512 * 1024, 500
+REWRITE_BYTES, _KEEP_CLOSED = 512 * 1024, 500
 
 
 class Taken(Exception):
@@ -32,8 +32,9 @@ class Taken(Exception):
 class Journal:
     """A shipper's notebook on one spool; holding it is holding the spool."""
 
-    def __init__(self, folder: Path, partitions: int) -> None:
+    def __init__(self, folder: Path, partitions: int, rewrite_bytes: int = REWRITE_BYTES) -> None:
         self.folder, self.spool_id = folder, folder.name
+        self._rewrite_bytes = rewrite_bytes
         self._lock = os.open(folder / SHIPPER_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +87,7 @@ class Journal:
         self.unsettled.pop(0)
         self.progress = self.progress.settled(cut, refused)
         self._append({"settled": cut.cut, "refused": dict(refused)})
-        if self._size > _REWRITE_BYTES:
+        if self._size > self._rewrite_bytes:
             self._rewrite()
         known = segments.bases(self.folder)
         for base, following in pairwise(known):

@@ -83,10 +83,10 @@ def used_mb(count: int) -> str:
 class Spool:
     """One writer's spool. Not thread-safe: everything but `flush` runs on the event loop."""
 
-    def __init__(self, root: Path, kind: str, room: Room) -> None:
+    def __init__(self, root: Path, kind: str, room: Room, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.spool_id = f"{kind}-{secrets.token_hex(6)}"
         self.folder = root / self.spool_id
-        self.room = room
+        self.room, self._segment_bytes = room, segment_bytes
         self.accepted = self.sampled_out = 0
         self.dropped: dict[str, int] = {}
         self._owed: dict[str, int] = {}
@@ -144,7 +144,7 @@ class Spool:
         if self.room.full:
             return self.count(rows.rows, "full")
         payload = rows.encode()
-        if self._size > SEGMENT_BYTES:
+        if self._size > self._segment_bytes:
             self._rotate()
         data = segments.frame(self.accepted + rows.rows, payload)
         if rows.group not in self._defined:
