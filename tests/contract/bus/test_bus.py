@@ -238,12 +238,46 @@ async def test_empty_state_is_caught_up(log: Log) -> None:
         await reader.caught_up.wait()
 
 
-async def test_state_that_cannot_be_read_stops_the_reader(log: Log) -> None:
-    await log.append(bus.codec.Outgoing(topic="serving.plan", key=b"production/flights", value=b"x", headers=()))
-    async with log.bus.read_state(PLAN, Heard().one) as reader:
-        await eventually(lambda: reader.problem)
-        assert "serving.plan" in reader.problem
-        assert not reader.caught_up.is_set()
+def poison(key: bytes) -> bus.codec.Outgoing:
+    return bus.codec.Outgoing(topic="serving.plan", key=key, value=b"x", headers=())
+
+
+async def test_state_that_cannot_be_read_holds_its_key_and_no_other(log: Log) -> None:
+    heard, told = Heard(), []
+    await send(log, a_plan(1))
+    await log.append(poison(b"production/flights"))
+    async with log.bus.read_state(PLAN, heard.one, told.append) as reader, asyncio.timeout(30):
+        await reader.caught_up.wait()
+        assert "serving.plan/0 offset 1, key production/flights" in reader.problem
+        await log.append(poison(b"\xff"))
+        await eventually(lambda: len(reader.held) == 2)
+        await log.append(bus.codec.tombstone("serving.plan", "production/other"))
+        await heard.until(2)
+        await send(log, a_plan(2))
+        await eventually(lambda: len(reader.held) == 1)
+        assert heard.received[2].event.payload.revision == 2
+        await log.append(bus.codec.Outgoing(topic="serving.plan", key=b"\xff", value=None, headers=()))
+        await eventually(lambda: reader.problem is None)
+    assert [(held.key, held.offset) for held in told] == [(b"production/flights", 1), (b"\xff", 2)]
+
+
+async def test_what_the_log_has_mended_long_ago_is_not_told(log: Log) -> None:
+    told = []
+    await log.append(poison(b"production/flights"))
+    await send(log, a_plan(1))
+    async with log.bus.read_state(PLAN, Heard().one, told.append) as reader, asyncio.timeout(30):
+        await reader.caught_up.wait()
+        assert (told, reader.held, reader.problem) == ([], (), None)
+
+
+async def test_a_plan_that_its_reader_refuses_holds_its_key(log: Log) -> None:
+    refusing = Heard(raising(InvalidInput("no such word"), lambda plan: plan.revision == 1))
+    await send(log, a_plan(1))
+    async with log.bus.read_state(PLAN, refusing.one) as reader, asyncio.timeout(30):
+        await reader.caught_up.wait()
+        assert "no such word" in reader.problem
+        await send(log, a_plan(2))
+        await eventually(lambda: reader.problem is None)
 
 
 async def test_members_of_a_group_share_the_partitions_and_read_nothing_twice(log: Log) -> None:

@@ -87,7 +87,9 @@ def decode(record: Incoming) -> Received | Tombstone:
         "timestamp_ms": record.timestamp_ms,
     }
     if record.value is None:
-        return Tombstone(key=_text("key", record.key) if record.key is not None else None, **place)  # type: ignore[arg-type]
+        # A key that is no text can be taken away like any other.
+        key = None if record.key is None else record.key.decode(errors="backslashreplace")
+        return Tombstone(key=key, **place)  # type: ignore[arg-type]
     return Received(event=decode_event(record.headers, record.key, record.value, record.topic), **place)  # type: ignore[arg-type]
 
 

@@ -67,9 +67,26 @@ class Tombstone:
     timestamp_ms: int
 
 
+@dataclass(frozen=True)
+class Held:
+    """A key of state whose newest record cannot be handled: readers keep what they had of the key."""
+
+    topic: str
+    """Name without the site's prefix."""
+    partition: int
+    offset: int
+    key: bytes | None
+    reason: str
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else self.key.decode(errors="backslashreplace")
+        return f"{self.topic}/{self.partition} offset {self.offset}, key {key}, cannot be handled: {self.reason}"
+
+
 Handler = Callable[[Received], Awaitable[object]]
 BatchHandler = Callable[[list[Received]], Awaitable[object]]
 StateHandler = Callable[[Received | Tombstone], Awaitable[object]]
+OnHeld = Callable[[Held], None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,7 @@ class Consumer(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why it has stopped for good, or None."""
+        """Why it has stopped for good, or that it stands still; None when it runs."""
         ...
 
 
@@ -113,12 +130,17 @@ class StateReader(Protocol):
 
     @property
     def caught_up(self) -> Any:
-        """asyncio.Event: everything that lay in the topic at the start has been handled."""
+        """asyncio.Event: everything that lay in the topic at the start has been handled, or holds its key."""
         ...
 
     @property
     def problem(self) -> str | None:
-        """Why it has stopped for good, or None."""
+        """Which key is held and why, or why the reader has stopped for good; None when all is well."""
+        ...
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The keys that are held now."""
         ...
 
 
@@ -133,8 +155,11 @@ class Bus(Protocol):
         """Runs while the block does. A handled record is committed after its handler has returned."""
         ...
 
-    def read_state(self, message: type[Message], handle: StateHandler) -> AbstractAsyncContextManager[StateReader]:
-        """Hands over every record of a compacted topic from its beginning, then what comes."""
+    def read_state(
+        self, message: type[Message], handle: StateHandler, on_held: OnHeld | None = None
+    ) -> AbstractAsyncContextManager[StateReader]:
+        """Hands over every record of a compacted topic from its beginning, then what comes. A record that cannot be
+        handled holds its key alone; `on_held` is told of each once."""
         ...
 
     async def lag(self, group: str) -> dict[str, int]:

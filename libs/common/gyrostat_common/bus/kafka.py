@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from gyrostat_common.bus.connection import client_options, prefixed, short, unprefixed
 from gyrostat_common.bus.consumer import KafkaConsumer, consuming
 from gyrostat_common.bus.dispatch import Retries
-from gyrostat_common.bus.event import Route, StateHandler
+from gyrostat_common.bus.event import OnHeld, Route, StateHandler
 from gyrostat_common.bus.producer import KafkaProducer, producing
 from gyrostat_common.bus.state import KafkaStateReader, reading_state
 from gyrostat_common.errors import Unavailable
@@ -34,8 +34,10 @@ class KafkaBus:
     ) -> AbstractAsyncContextManager[KafkaConsumer]:
         return consuming(self._kafka, group, routes, retries=self._retries, max_records=max_records)
 
-    def read_state(self, message: type[Message], handle: StateHandler) -> AbstractAsyncContextManager[KafkaStateReader]:
-        return reading_state(self._kafka, message, handle, self._retries)
+    def read_state(
+        self, message: type[Message], handle: StateHandler, on_held: OnHeld | None = None
+    ) -> AbstractAsyncContextManager[KafkaStateReader]:
+        return reading_state(self._kafka, message, handle, self._retries, on_held)
 
     async def lag(self, group: str) -> dict[str, int]:
         """Topics that the group has committed something of. Raises Unavailable while Kafka is down."""

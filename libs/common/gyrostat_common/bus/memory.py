@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 
 from gyrostat_common.bus import codec, contract
 from gyrostat_common.bus.dispatch import ConsumerStopped, Dispatcher, Retries, dead_letter_of
-from gyrostat_common.bus.event import Event, Received, Route, StateHandler
+from gyrostat_common.bus.event import Event, Held, OnHeld, Received, Route, StateHandler
+from gyrostat_common.bus.held import StateKeys, StateStopped
 from gyrostat_common.bus.spans import sending, sent
 from gyrostat_common.errors import InvalidInput
 from gyrostat_common.tasks import ended
@@ -54,8 +55,11 @@ class MemoryBus:
             self._groups[group].remove(consumer)
 
     @asynccontextmanager
-    async def read_state(self, message: type[Message], handle: StateHandler) -> AsyncIterator[_MemoryStateReader]:
-        reader = _MemoryStateReader(self, contract.of_message(message).name, handle)
+    async def read_state(
+        self, message: type[Message], handle: StateHandler, on_held: OnHeld | None = None
+    ) -> AsyncIterator[_MemoryStateReader]:
+        topic = contract.of_message(message).name
+        reader = _MemoryStateReader(self, topic, StateKeys(topic, handle, self._retries, on_held, time.monotonic))
         task = asyncio.create_task(reader.run())
         try:
             yield reader
@@ -129,12 +133,15 @@ class _MemoryProducer:
     async def send(self, event: Event) -> tuple[int, int]:
         topic = contract.of_message(type(event.payload))
         with sending(topic.name, event) as (span, traceparent):
-            record = codec.encode(event, traceparent)
-            if len(record.value or b"") > topic.max_message_bytes:
-                raise InvalidInput(f"an event of {len(record.value or b'')} bytes is too large for {topic.name}")
-            partition, offset = await self._bus.append(record)
+            partition, offset = await self.send_record(codec.encode(event, traceparent))
             sent(span, partition, offset)
         return partition, offset
+
+    async def send_record(self, record: codec.Outgoing) -> tuple[int, int]:
+        topic = contract.of_topic(record.topic)
+        if topic is not None and len(record.value or b"") > topic.max_message_bytes:
+            raise InvalidInput(f"an event of {len(record.value or b'')} bytes is too large for {topic.name}")
+        return await self._bus.append(record)
 
 
 class _MemoryConsumer:
@@ -188,28 +195,35 @@ class _MemoryConsumer:
 
 
 class _MemoryStateReader:
-    def __init__(self, bus: MemoryBus, topic: str, handle: StateHandler) -> None:
-        self.caught_up = asyncio.Event()
-        self.problem: str | None = None
-        self._bus, self._topic, self._handle = bus, topic, handle
+    def __init__(self, bus: MemoryBus, topic: str, keys: StateKeys) -> None:
+        self.caught_up = keys.caught_up
+        self._bus, self._topic, self._keys = bus, topic, keys
+        self._stopped: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        return self._stopped or self._keys.problem
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        return self._keys.held
 
     async def run(self) -> None:
         seen = 0
         end = len(self._bus.records(self._topic))
         while True:
-            if seen >= end:
-                self.caught_up.set()
+            if seen >= end and not self.caught_up.is_set():
+                self._keys.now_caught_up()
             records = self._bus.records(self._topic)
             for record in records[seen:]:
                 try:
-                    await self._handle(codec.decode(record))
-                except Exception as error:  # as the real reader: it stops there and says where
-                    self.problem = f"{self._topic}/{record.partition} offset {record.offset}: {error}"
+                    await self._keys.take(record)
+                except StateStopped as reason:
+                    self._stopped = str(reason)
                     return
                 seen += 1
-            if seen < end or len(self._bus.records(self._topic)) > seen:
+            if seen < end or len(self._bus.records(self._topic)) > seen or not self.caught_up.is_set():
                 continue
-            self.caught_up.set()
             async with self._bus._changed:
                 if len(self._bus.records(self._topic)) == seen:
                     await self._bus._changed.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,37 +16,50 @@ from gyrostat_common import telemetry
 from gyrostat_common.bus import codec, contract
 from gyrostat_common.bus.connection import client_options, prefixed, short
 from gyrostat_common.bus.dispatch import Retries
-from gyrostat_common.bus.event import Received, StateHandler, Tombstone
-from gyrostat_common.bus.spans import processing
-from gyrostat_common.errors import AlreadyExists, Overloaded, Unavailable, kind_of
+from gyrostat_common.bus.event import Held, OnHeld, StateHandler
+from gyrostat_common.bus.held import StateKeys, StateStopped
 from gyrostat_common.settings import KafkaSettings
 from gyrostat_common.tasks import ended
 
 log = telemetry.get_logger("bus.state")
 
 
-class StateStopped(Exception):
-    """A record of state cannot be handled; going on without it would be going on with a wrong state."""
-
-
 class KafkaStateReader:
     """Reads while its block runs. After a break it begins again: handlers see records again, oldest first."""
 
-    def __init__(self, kafka: KafkaSettings, message: type[Message], handle: StateHandler, retries: Retries) -> None:
-        self.caught_up = asyncio.Event()
-        self.problem: str | None = None
-        self._kafka, self._handle, self._retries = kafka, handle, retries
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        message: type[Message],
+        handle: StateHandler,
+        retries: Retries,
+        on_held: OnHeld | None = None,
+    ) -> None:
+        self._kafka = kafka
         self._topic = contract.of_message(message).name
+        self._keys = StateKeys(self._topic, handle, retries, on_held, time.monotonic)
+        self.caught_up = self._keys.caught_up
+        self._stopped: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Which key is held, or why the reader has stopped."""
+        return self._stopped or self._keys.problem
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """The keys that are held now."""
+        return self._keys.held
 
     async def run(self) -> None:
-        """Until cancelled, or until a record cannot be handled."""
+        """Until cancelled, or until far too many records cannot be handled."""
         delay = 0.1
         while True:
             try:
                 await self._read()
             except StateStopped as reason:
-                self.problem = str(reason)
-                log.error("state_reader_stopped", topic=self._topic, reason=self.problem)
+                self._stopped = str(reason)
+                log.error("state_reader_stopped", topic=self._topic, reason=self._stopped)
                 return
             except (KafkaError, OSError) as error:
                 log.warning("state_reader_interrupted", topic=self._topic, error=short(error))
@@ -69,7 +83,8 @@ class KafkaStateReader:
             while True:
                 for records in (await client.getmany(timeout_ms=200)).values():
                     for record in records:
-                        await self._one(record)
+                        await self._keys.take(_incoming(self._topic, record))
+                await self._keys.again()
                 if not self.caught_up.is_set():
                     await self._check_caught_up(client, ends)
         finally:
@@ -94,56 +109,32 @@ class KafkaStateReader:
         for partition, end in ends.items():
             if await client.position(partition) < end:
                 return
-        self.caught_up.set()
+        self._keys.now_caught_up()
         log.info("state_caught_up", topic=self._topic, records=sum(ends.values()))
 
-    async def _one(self, record: Any) -> None:
-        incoming = codec.Incoming(
-            topic=self._topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            value=record.value,
-            headers=tuple(record.headers),
-            timestamp_ms=record.timestamp,
-        )
-        try:
-            await self._until_handled(codec.decode(incoming))
-        except codec.Undecodable as error:
-            raise self._stopped(incoming, error) from error
 
-    async def _until_handled(self, state: Received | Tombstone) -> None:
-        tries, delay = 0, self._retries.first_s
-        while True:
-            tries += 1
-            try:
-                if isinstance(state, Tombstone):
-                    await self._handle(state)
-                else:
-                    with processing(self._topic, "state", [state]):
-                        await self._handle(state)
-                return
-            except Exception as error:  # whatever a handler raises is tried again or stops the reader
-                kind = kind_of(error)
-                if kind is AlreadyExists:
-                    return
-                if kind not in (Unavailable, Overloaded) and (kind is not None or tries >= self._retries.tries):
-                    raise self._stopped(state, error) from error
-                log.warning("state_not_handled", topic=self._topic, offset=state.offset, tries=tries, error=repr(error))
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, self._retries.most_s)
-
-    def _stopped(self, record: codec.Incoming | Received | Tombstone, error: BaseException) -> StateStopped:
-        place = f"{record.topic}/{record.partition} offset {record.offset}"
-        return StateStopped(f"{place} cannot be handled: {error}; repair it and restart")
+def _incoming(topic: str, record: Any) -> codec.Incoming:
+    return codec.Incoming(
+        topic=topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp_ms=record.timestamp,
+    )
 
 
 @asynccontextmanager
 async def reading_state(
-    kafka: KafkaSettings, message: type[Message], handle: StateHandler, retries: Retries
+    kafka: KafkaSettings,
+    message: type[Message],
+    handle: StateHandler,
+    retries: Retries,
+    on_held: OnHeld | None = None,
 ) -> AsyncIterator[KafkaStateReader]:
     """Reads while the block does."""
-    reader = KafkaStateReader(kafka, message, handle, retries)
+    reader = KafkaStateReader(kafka, message, handle, retries, on_held)
     task = asyncio.create_task(reader.run(), name=f"read {contract.of_message(message).name}")
     try:
         yield reader
