@@ -30,19 +30,24 @@ def _rows(file: Path, rows: int = 6000) -> Path:
     return file
 
 
-async def test_a_run_by_hand_makes_a_version_with_evidence(client: AsyncClient, tmp_path: Path) -> None:
+async def _create(client: AsyncClient, name: str) -> None:
+    """A model that the built-in pipeline trains, once every service knows it."""
     made = spec()
     made.retrain.pipeline = "tabular"
     made.retrain.dataset = "e2e-rows"
     made.retrain.min_rows = 1000
-    await client.models.create("trained", made)
-    dataset = await client.datasets.import_file("e2e-rows", _rows(tmp_path / "rows.parquet"))
-    assert dataset.rows == 6000
+    await client.models.create(name, made)
 
     async def known() -> bool:
-        return any(model.name == "trained" for model in await client.models.list())
+        return any(model.name == name for model in await client.models.list())
 
     await eventually(known, "the model is known")
+
+
+async def test_a_run_by_hand_makes_a_version_with_evidence(client: AsyncClient, tmp_path: Path) -> None:
+    await _create(client, "trained")
+    dataset = await client.datasets.import_file("e2e-rows", _rows(tmp_path / "rows.parquet"))
+    assert dataset.rows == 6000
     started = await client.runs.start("trained", reason="the first one", hold=True, request_id="train-once")
     again = await client.runs.start("trained", reason="the first one", hold=True, request_id="train-once")
     assert again.run.id == started.run.id

@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 
+from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_common import oip
 from gyrostat_common.bus import topics
@@ -160,6 +161,16 @@ async def is_ready(caller: Caller, request: oip.ServerReadyRequest) -> bool:
         return False
 
 
+async def all_logged(caller: Caller, rows: int) -> int:
+    """Waits until that many answered rows at least are in the books and none waits; how many are logged."""
+
+    def settled(beat: pb.PlanApplied) -> bool:
+        return sum(k.accepted for k in answers(beat.books)) >= rows and not any(k.waiting for k in beat.books)
+
+    beat = await caller.heartbeat(settled, limit_s=60)
+    return sum(k.logged for k in answers(beat.books))
+
+
 async def test_kill_9_in_mid_load_loses_no_answered_row(fresh_kafka: KafkaSettings, tmp_path: Path):
     place = Place(tmp_path, fresh_kafka)
     await place.store(FLIGHTS)
@@ -185,20 +196,11 @@ async def test_kill_9_in_mid_load_loses_no_answered_row(fresh_kafka: KafkaSettin
             service.wait()
             await asyncio.gather(*calls)
             service = start(place)
-            beat = await caller.heartbeat(
-                lambda b: (
-                    sum(k.accepted for k in answers(b.books)) >= 2 * len(answered)
-                    and not any(k.waiting for k in b.books)
-                ),
-                limit_s=60,
-            )
-            logged = sum(k.logged for k in answers(beat.books))
+            logged = await all_logged(caller, 2 * len(answered))
             assert 2 * len(answered) <= logged <= 2 * (len(answered) + 8)
             frames = {(f.stream, f.frame_no): f for f in map(payload, await caller.logged(logged))}
             ids = {
-                bytes(frame.prediction_ids[16 * n : 16 * n + 16]).hex()
-                for frame in frames.values()
-                for n in range(frame.rows)
+                bytes(frame.prediction_ids[16 * n :][:16]).hex() for frame in frames.values() for n in range(frame.rows)
             }
             assert {each.replace("-", "") for each in answered} <= ids
     finally:

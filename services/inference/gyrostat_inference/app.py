@@ -216,41 +216,49 @@ async def _shipping(settings: Settings, replica: str) -> AsyncIterator[None]:
     if not settings.ship:
         yield
         return
-    child: list[asyncio.subprocess.Process] = []
-    closing = False
-    environ = {**os.environ, **environ_of(settings)}
+    shipper = ShipperProcess(replica, {**os.environ, **environ_of(settings)})
+    keeper = asyncio.create_task(shipper.keep(), name="keep the shipper")
+    try:
+        yield
+    finally:
+        shipper.finish()
+        with suppress(TimeoutError, asyncio.CancelledError):
+            async with asyncio.timeout(settings.ship_at_close_s + 12.0):
+                await keeper
+        await shipper.kill()
 
-    async def keep() -> None:
-        while True:
-            command = (
-                sys.executable,
-                "-m",
-                "gyrostat_inference.shipper",
-                "--parent",
-                str(os.getpid()),
-                "--replica",
-                replica,
+
+class ShipperProcess:
+    """`gyrostat_inference.shipper` in a process of its own."""
+
+    def __init__(self, replica: str, environ: dict[str, str]) -> None:
+        self._command = [sys.executable, "-m", "gyrostat_inference.shipper"]
+        self._command += ["--parent", str(os.getpid()), "--replica", replica]
+        self._environ = environ
+        self._process: asyncio.subprocess.Process | None = None
+        self._closing = False
+
+    async def keep(self) -> None:
+        """Starts it, and again whenever it ends, until `finish`."""
+        while not self._closing:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environ
             )
-            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, env=environ)
-            child[:] = [process]
-            code = await process.wait()
-            if closing:
+            code = await self._process.wait()
+            if self._closing:
                 return
             log.error("shipper_ended", code=code)
             await asyncio.sleep(SHIPPER_RESTART_S)
 
-    keeper = asyncio.create_task(keep(), name="keep the shipper")
-    try:
-        yield
-    finally:
-        closing = True
-        for process in child:
+    def finish(self) -> None:
+        """Asks it to ship what is there and end."""
+        self._closing = True
+        if self._process is not None:
             with suppress(ProcessLookupError):
-                process.terminate()
-        with suppress(TimeoutError, asyncio.CancelledError):
-            async with asyncio.timeout(settings.ship_at_close_s + 12.0):
-                await keeper
-        for process in child:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+                self._process.terminate()
+
+    async def kill(self) -> None:
+        """Ends it if it still runs; what it did not ship stays in the spool."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()

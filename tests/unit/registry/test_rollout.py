@@ -142,6 +142,22 @@ VERDICTS = st.lists(st.tuples(st.sampled_from(list(Verdict)), st.integers(0, 20)
 STEPS = st.lists(st.integers(1, 9_999), max_size=5, unique=True).map(lambda ws: (*sorted(ws), 10_000))
 
 
+def somebody_known_answers(lineup: Lineup, rollout: Rollout) -> None:
+    """What holds in every state of version 5's roll-out over champion 4, with whatever pins."""
+    roles = cast(lineup, rollout)
+    assert roles.champion == (5 if rollout.state in (State.GUARD, State.PROMOTED) else 4)
+    assert (roles.phase is Phase.NONE) == rollout.over
+    shown = {number for number, _, _ in roles.shadows}
+    assert set(lineup.pins) <= shown | {roles.champion, roles.canary}
+    assert roles.champion not in shown
+    assert roles.canary not in shown
+    if rollout.active:
+        assert (roles.judge_version, roles.judge_baseline) == (5, 4)
+        assert {4, 5} <= roles.numbers
+    if rollout.state in (State.ROLLED_BACK, State.SUPERSEDED):
+        assert (lineup.champion, lineup.fallback) == (4, 3)
+
+
 @given(verdicts=VERDICTS, steps=STEPS, pins=st.sets(st.integers(1, 6)), by_hand=st.booleans())
 def test_whatever_the_verdicts_somebody_known_answers(
     verdicts: list[tuple[Verdict, int, Mode]], steps: tuple[int, ...], pins: set[int], by_hand: bool
@@ -166,20 +182,8 @@ def test_whatever_the_verdicts_somebody_known_answers(
             continue
         lineup = lineup_after(lineup, rollout, previous.state)
         weights.append(rollout.weight)
-        roles = cast(lineup, rollout)
-        assert roles.champion in (4, 5)
-        assert roles.champion == (5 if rollout.state in (State.GUARD, State.PROMOTED) else 4)
-        assert (roles.phase is Phase.NONE) == rollout.over
         assert set(lineup.pins) == pins
-        shown = {number for number, _, _ in roles.shadows}
-        assert set(pins) <= shown | {roles.champion, roles.canary}
-        assert roles.champion not in shown
-        assert roles.canary not in shown
-        if rollout.active:
-            assert (roles.judge_version, roles.judge_baseline) == (5, 4)
-            assert {4, 5} <= roles.numbers
-        if rollout.state in (State.ROLLED_BACK, State.SUPERSEDED):
-            assert (lineup.champion, lineup.fallback) == (4, 3)
+        somebody_known_answers(lineup, rollout)
     climbing = weights if rollout.state not in (State.ROLLED_BACK, State.SUPERSEDED) else weights[:-1]
     assert climbing == sorted(climbing)
     assert all(step.reason for step in rollout.steps)
