@@ -554,7 +554,14 @@ class MonitorBlocks(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., tick: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., counts: _Optional[_Mapping[str, MonitorBlocks.BinCounts]] = ..., frames: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class AlertRaised(_message.Message):
-    __slots__ = ("alert_id", "rule", "model", "severity", "firing", "owner", "summary", "at")
+    __slots__ = ("alert_id", "rule", "model", "severity", "firing", "owner", "summary", "at", "evidence")
+    class EvidenceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ALERT_ID_FIELD_NUMBER: _ClassVar[int]
     RULE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -563,6 +570,7 @@ class AlertRaised(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     alert_id: str
     rule: str
     model: str
@@ -571,4 +579,5 @@ class AlertRaised(_message.Message):
     owner: str
     summary: str
     at: _timestamp_pb2.Timestamp
-    def __init__(self, alert_id: _Optional[str] = ..., rule: _Optional[str] = ..., model: _Optional[str] = ..., severity: _Optional[str] = ..., firing: _Optional[bool] = ..., owner: _Optional[str] = ..., summary: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    evidence: _containers.ScalarMap[str, str]
+    def __init__(self, alert_id: _Optional[str] = ..., rule: _Optional[str] = ..., model: _Optional[str] = ..., severity: _Optional[str] = ..., firing: _Optional[bool] = ..., owner: _Optional[str] = ..., summary: _Optional[str] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., evidence: _Optional[_Mapping[str, str]] = ...) -> None: ...

@@ -354,7 +354,7 @@ class ModelStatus(_message.Message):
     def __init__(self, model: _Optional[str] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., archived_rows: _Optional[_Mapping[str, int]] = ..., duplicate_frames: _Optional[int] = ..., outcomes_received: _Optional[int] = ..., outcomes_joined: _Optional[int] = ..., outcomes_parked: _Optional[int] = ..., outcomes_expired: _Optional[int] = ..., outcomes_duplicate: _Optional[int] = ..., label_coverage: _Optional[float] = ..., label_lag_s: _Optional[float] = ..., state: _Optional[str] = ..., open_episodes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetMonitorStatusResponse(_message.Message):
-    __slots__ = ("models", "lag_records", "archive_uri")
+    __slots__ = ("models", "lag_records", "archive_uri", "alerts")
     class LagRecordsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -365,7 +365,23 @@ class GetMonitorStatusResponse(_message.Message):
     MODELS_FIELD_NUMBER: _ClassVar[int]
     LAG_RECORDS_FIELD_NUMBER: _ClassVar[int]
     ARCHIVE_URI_FIELD_NUMBER: _ClassVar[int]
+    ALERTS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
     lag_records: _containers.ScalarMap[str, int]
     archive_uri: str
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., lag_records: _Optional[_Mapping[str, int]] = ..., archive_uri: _Optional[str] = ...) -> None: ...
+    alerts: _containers.RepeatedCompositeFieldContainer[FiringAlert]
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., lag_records: _Optional[_Mapping[str, int]] = ..., archive_uri: _Optional[str] = ..., alerts: _Optional[_Iterable[_Union[FiringAlert, _Mapping]]] = ...) -> None: ...
+
+class FiringAlert(_message.Message):
+    __slots__ = ("alert_id", "summary", "severity", "owner", "since")
+    ALERT_ID_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    alert_id: str
+    summary: str
+    severity: str
+    owner: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, alert_id: _Optional[str] = ..., summary: _Optional[str] = ..., severity: _Optional[str] = ..., owner: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

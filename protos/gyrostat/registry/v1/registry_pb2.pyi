@@ -655,6 +655,36 @@ class ListReplicasResponse(_message.Message):
     replicas: _containers.RepeatedCompositeFieldContainer[_events_pb2.PlanApplied]
     def __init__(self, replicas: _Optional[_Iterable[_Union[_events_pb2.PlanApplied, _Mapping]]] = ...) -> None: ...
 
+class RepairPlanTopicRequest(_message.Message):
+    __slots__ = ("request_id", "key", "reason", "dry_run")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    key: bytes
+    reason: str
+    dry_run: bool
+    def __init__(self, request_id: _Optional[str] = ..., key: _Optional[bytes] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class PlanTopicRepair(_message.Message):
+    __slots__ = ("key", "action", "revision", "found")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    action: str
+    revision: int
+    found: str
+    def __init__(self, key: _Optional[bytes] = ..., action: _Optional[str] = ..., revision: _Optional[int] = ..., found: _Optional[str] = ...) -> None: ...
+
+class RepairPlanTopicResponse(_message.Message):
+    __slots__ = ("repairs",)
+    REPAIRS_FIELD_NUMBER: _ClassVar[int]
+    repairs: _containers.RepeatedCompositeFieldContainer[PlanTopicRepair]
+    def __init__(self, repairs: _Optional[_Iterable[_Union[PlanTopicRepair, _Mapping]]] = ...) -> None: ...
+
 class LineageNode(_message.Message):
     __slots__ = ("kind", "id", "text", "at")
     KIND_FIELD_NUMBER: _ClassVar[int]

@@ -196,6 +196,11 @@ class RegistryServiceStub:
                 request_serializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.ListReplicasRequest.SerializeToString,
                 response_deserializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.ListReplicasResponse.FromString,
                 _registered_method=True)
+        self.RepairPlanTopic = channel.unary_unary(
+                '/gyrostat.registry.v1.RegistryService/RepairPlanTopic',
+                request_serializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.RepairPlanTopicRequest.SerializeToString,
+                response_deserializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.RepairPlanTopicResponse.FromString,
+                _registered_method=True)
         self.GetLineage = channel.unary_unary(
                 '/gyrostat.registry.v1.RegistryService/GetLineage',
                 request_serializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.GetLineageRequest.SerializeToString,
@@ -438,6 +443,13 @@ class RegistryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RepairPlanTopic(self, request, context):
+        """Puts right what lies in serving.plan and cannot be read: the plan of a key that is ours is published again, a key that is nobody's is taken away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetLineage(self, request, context):
         """Version → run → snapshot → cause → promotion, with every missing link named.
         """
@@ -614,6 +626,11 @@ def add_RegistryServiceServicer_to_server(servicer, server):
                     servicer.ListReplicas,
                     request_deserializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.ListReplicasRequest.FromString,
                     response_serializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.ListReplicasResponse.SerializeToString,
+            ),
+            'RepairPlanTopic': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepairPlanTopic,
+                    request_deserializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.RepairPlanTopicRequest.FromString,
+                    response_serializer=gyrostat_dot_registry_dot_v1_dot_registry__pb2.RepairPlanTopicResponse.SerializeToString,
             ),
             'GetLineage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLineage,
@@ -1492,6 +1509,33 @@ class RegistryService:
             '/gyrostat.registry.v1.RegistryService/ListReplicas',
             gyrostat_dot_registry_dot_v1_dot_registry__pb2.ListReplicasRequest.SerializeToString,
             gyrostat_dot_registry_dot_v1_dot_registry__pb2.ListReplicasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairPlanTopic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gyrostat.registry.v1.RegistryService/RepairPlanTopic',
+            gyrostat_dot_registry_dot_v1_dot_registry__pb2.RepairPlanTopicRequest.SerializeToString,
+            gyrostat_dot_registry_dot_v1_dot_registry__pb2.RepairPlanTopicResponse.FromString,
             options,
             channel_credentials,
             insecure,
