@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -15,18 +16,29 @@ from gyrostat.registry.v1 import model_pb2, registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
 from gyrostat_common import oip
 from gyrostat_common.times import to_proto
+from support.fake_others import FakeMonitor, FakeTrainer
+from support.fake_registry import FakeRegistry
 from support.fakes import EPISODE, NOON, PREDICTION, ROLLOUT, RUN
 
-if TYPE_CHECKING:
-    from support.fake_services import Services
+ONNX = b"onnx bytes" * 500
+ARTIFACT = model_pb2.Artifact(sha256=hashlib.sha256(ONNX).hexdigest(), size_bytes=len(ONNX), name="model.onnx")
 
 
-def closed_loop(services: Services) -> None:
+def closed_loop(registry: FakeRegistry, monitor: FakeMonitor, trainer: FakeTrainer) -> None:
     """Fills in the whole chain."""
-    registry, monitor = services.registry, services.monitor
-    onnx = b"onnx bytes" * 500
-    sha256 = hashlib.sha256(onnx).hexdigest()
-    registry.artifacts[sha256] = onnx
+    _model(registry)
+    _versions(registry)
+    _run(registry, trainer)
+    _rollout(registry)
+    _plans(registry)
+    _episode(monitor)
+    _prediction(monitor)
+    _monitoring(monitor)
+    _judgement(monitor)
+
+
+def _model(registry: FakeRegistry) -> None:
+    """The model and who released what."""
     spec = model_pb2.ModelSpec(
         revision=3,
         owner="risk@example.org",
@@ -43,13 +55,22 @@ def closed_loop(services: Services) -> None:
         aliases={"champion": 4, "v1.2": 3},
     )
     registry.modes["fraud"] = model_pb2.AUTOPILOT_MODE_ON
-    artifact = model_pb2.Artifact(sha256=sha256, size_bytes=len(onnx), name="model.onnx")
+    registry.audit.append(
+        registry_pb2.AuditEntry(
+            number=1, at=to_proto(NOON), actor="ada", action="Promote", subject="fraud:3", reason="first"
+        )
+    )
+
+
+def _versions(registry: FakeRegistry) -> None:
+    """Three retired versions and the champion, which has a run and a cause."""
+    registry.artifacts[ARTIFACT.sha256] = ONNX
     registry.versions["fraud"] = [
         model_pb2.ModelVersion(
             model="fraud",
             number=number,
             stage=model_pb2.STAGE_RETIRED,
-            artifact=artifact,
+            artifact=ARTIFACT,
             created_at=to_proto(NOON),
             created_by="ada",
         )
@@ -60,7 +81,7 @@ def closed_loop(services: Services) -> None:
             model="fraud",
             number=4,
             stage=model_pb2.STAGE_CHAMPION,
-            artifact=artifact,
+            artifact=ARTIFACT,
             run_id=RUN,
             cause=EPISODE,
             created_at=to_proto(NOON),
@@ -69,6 +90,10 @@ def closed_loop(services: Services) -> None:
             gates=[model_pb2.GateResult(gate="parity", numbers={"max_difference": 1e-7}, passed=True, reason="fine")],
         )
     )
+
+
+def _run(registry: FakeRegistry, trainer: FakeTrainer) -> None:
+    """The champion's run, as the registry and the trainer know it, and why it was started."""
     registry.runs[RUN] = model_pb2.Run(
         id=RUN,
         model="fraud",
@@ -88,16 +113,20 @@ def closed_loop(services: Services) -> None:
             excluded=["rows of a data-quality episode"],
         ),
     )
-    services.trainer.runs[RUN] = trainer_pb2.TrainingRun(
+    trainer.runs[RUN] = trainer_pb2.TrainingRun(
         run=registry.runs[RUN],
         progress=trainer_pb2.Progress(fraction=1.0, stage="done"),
         gates=registry.versions["fraud"][3].gates,
     )
-    services.trainer.decisions.append(
+    trainer.decisions.append(
         trainer_pb2.Decision(
             cause=EPISODE, model="fraud", action="train", reason="loss is 9 % worse", at=to_proto(NOON), run_id=RUN
         )
     )
+
+
+def _rollout(registry: FakeRegistry) -> None:
+    """Its roll-out, from shadow to promoted."""
     registry.rollouts.append(
         registry_pb2.Rollout(
             id=ROLLOUT,
@@ -130,6 +159,10 @@ def closed_loop(services: Services) -> None:
             ],
         )
     )
+
+
+def _plans(registry: FakeRegistry) -> None:
+    """Three plans, the newest first, and a replica that is behind."""
     registry.plans["fraud"] = [
         events_pb2.ServingPlan(
             environment="production",
@@ -139,8 +172,8 @@ def closed_loop(services: Services) -> None:
             actor="gyrostat-registry",
             reason="advance",
             rollout_id=ROLLOUT,
-            champion=events_pb2.PlannedVersion(number=4 if revision == 3 else 3, artifact=artifact),
-            fallback=events_pb2.PlannedVersion(number=3, artifact=artifact),
+            champion=events_pb2.PlannedVersion(number=4 if revision == 3 else 3, artifact=ARTIFACT),
+            fallback=events_pb2.PlannedVersion(number=3, artifact=ARTIFACT),
             shadows=[events_pb2.PlannedShadow(version=events_pb2.PlannedVersion(number=3), purpose="guard")],
         )
         for revision in (3, 2, 1)
@@ -154,11 +187,10 @@ def closed_loop(services: Services) -> None:
             versions=[events_pb2.AppliedVersion(model="fraud", version=4, revision=3, loaded=False, reason="digest")],
         )
     )
-    registry.audit.append(
-        registry_pb2.AuditEntry(
-            number=1, at=to_proto(NOON), actor="ada", action="Promote", subject="fraud:3", reason="first"
-        )
-    )
+
+
+def _episode(monitor: FakeMonitor) -> None:
+    """The episode that caused it all."""
     monitor.episodes.append(
         monitor_pb2.Episode(
             latest=events_pb2.DriftDetected(
@@ -190,6 +222,10 @@ def closed_loop(services: Services) -> None:
             ],
         )
     )
+
+
+def _prediction(monitor: FakeMonitor) -> None:
+    """A prediction that shows it: answered by the champion, by the one before as a shadow, with its outcome."""
     monitor.predictions[f"{PREDICTION}/0"] = monitor_pb2.GetPredictionResponse(
         id=f"{PREDICTION}/0",
         model="fraud",
@@ -208,6 +244,10 @@ def closed_loop(services: Services) -> None:
         ],
         outcomes=[monitor_pb2.JoinedOutcome(value=1.0, source="bank", winner=True, observed_at=to_proto(NOON))],
     )
+
+
+def _monitoring(monitor: FakeMonitor) -> None:
+    """The model's state now: status, quality, a window."""
     monitor.status.CopyFrom(
         monitor_pb2.GetMonitorStatusResponse(
             archive_uri="file:///a",
@@ -246,6 +286,9 @@ def closed_loop(services: Services) -> None:
             statistics=[monitor_pb2.WindowStatistic(scalar="amount", statistic="ks", value=0.3, significant=True)],
         )
     )
+
+
+def _judgement(monitor: FakeMonitor) -> None:
     monitor.judgements.append(
         monitor_pb2.Judgement(
             at=to_proto(NOON),
@@ -266,7 +309,6 @@ def closed_loop(services: Services) -> None:
 
 def prediction_frame(rows: int = 3) -> events_pb2.PredictionLogged:
     """A micro-batch with a number, a text, a hashed, a dropped, an absent and a wide column."""
-    from uuid import UUID
 
     def column(name: str, datatype: str, values: bytes, **fields: Any) -> events_pb2.Column:
         return events_pb2.Column(name=name, datatype=datatype, values=values, **fields)

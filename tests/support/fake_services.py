@@ -71,4 +71,4 @@ class Services:
 
     def closed_loop(self) -> None:
         """Fills in a model `fraud` that was promoted because of an episode."""
-        closed_loop(self)
+        closed_loop(self.registry, self.monitor, self.trainer)
