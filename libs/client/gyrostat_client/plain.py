@@ -18,28 +18,37 @@ from gyrostat_common.times import from_proto, to_rfc3339
 
 def to_plain(value: Any) -> Any:
     """A value that `json.dumps` takes without a default; NaN and infinities become text."""
-    if isinstance(value, Timestamp):
-        at = from_proto(value)
-        return None if at is None else to_rfc3339(at)
     if isinstance(value, Message):
-        return {field.name: _field(value, field) for field in value.DESCRIPTOR.fields if _shown(value, field)}
+        return _message(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, datetime):
-        return to_rfc3339(value)
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if value is None or isinstance(value, str | int | bool):
-        return value
+    if value is None or isinstance(value, str | bytes | int | float | datetime):
+        return _single(value)
     if hasattr(value, "tolist"):
         return to_plain(value.tolist())
     if hasattr(value, "__iter__"):
         return [to_plain(item) for item in value]
     return str(value)
+
+
+def _message(value: Message) -> Any:
+    if isinstance(value, Timestamp):
+        at = from_proto(value)
+        return None if at is None else to_rfc3339(at)
+    return {field.name: _field(value, field) for field in value.DESCRIPTOR.fields if _shown(value, field)}
+
+
+def _single(value: str | bytes | float | datetime | None) -> str | float | None:
+    """Bytes become base64, a time RFC 3339."""
+    if isinstance(value, datetime):
+        return to_rfc3339(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def enum_word(descriptor: Any, number: int) -> str:

@@ -10,7 +10,7 @@ none) have no level to jump from and are left to the other checks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from gyrostat_common.profile import Between, Numeric, Profile
@@ -71,10 +71,7 @@ def advance(state: JumpState, profile: Profile, tick_us: int, means: Mapping[str
     recent, active = dict(state.recent), dict(state.active)
     weak = {n: j for n, j in state.weak.items() if tick_us - j.since_us < width}
     returned: list[str] = []
-    for name, mean in sorted(means.items()):
-        feature = profile.feature(name)
-        if not isinstance(feature, Numeric) or feature.mode_share >= MOSTLY_ONE_VALUE:
-            continue
+    for name, mean, feature in _watched(means, profile):
         history = recent.get(name, ())
         recent[name] = (*history, Level(tick_us, mean))[-3:]
         jump, certain = _moved(feature, history, Level(tick_us, mean), tick_s)
@@ -95,6 +92,14 @@ def advance(state: JumpState, profile: Profile, tick_us: int, means: Mapping[str
             active.setdefault(name, jump)
         weak = {}
     return JumpState(recent, active, weak)
+
+
+def _watched(means: Mapping[str, float], profile: Profile) -> Iterator[tuple[str, float, Numeric]]:
+    """Features that can jump: numbers that are not mostly one value."""
+    for name, mean in sorted(means.items()):
+        feature = profile.feature(name)
+        if isinstance(feature, Numeric) and feature.mode_share < MOSTLY_ONE_VALUE:
+            yield name, mean, feature
 
 
 def _let_go(

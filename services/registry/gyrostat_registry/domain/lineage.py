@@ -129,6 +129,13 @@ def _parent(facts: Facts) -> Iterator[Node]:
 
 
 def _missing(facts: Facts) -> Iterator[str]:
+    """What an auditor would ask for and does not find, a line each."""
+    yield from _missing_origin(facts)
+    yield from _missing_causes(facts)
+    yield from _missing_moves(facts)
+
+
+def _missing_origin(facts: Facts) -> Iterator[str]:
     version = facts.version
     if not version.run_id:
         yield "run: the version was registered without one, so its rows and code are unknown"
@@ -136,8 +143,11 @@ def _missing(facts: Facts) -> Iterator[str]:
         yield f"run {version.run_id}: the registry has no record of it"
     elif facts.run.snapshot is None:
         yield f"snapshot: run {facts.run.id} named no rows"
+
+
+def _missing_causes(facts: Facts) -> Iterator[str]:
     known = {episode.id: episode for episode in facts.episodes}
-    named = causes(version, facts.run)
+    named = causes(facts.version, facts.run)
     if not named:
         yield "cause: none was named when the version was registered"
     for cause in named:
@@ -145,6 +155,9 @@ def _missing(facts: Facts) -> Iterator[str]:
             yield f"predictions: episode {cause} named none that show it"
         elif cause not in known and _UUID.fullmatch(cause):
             yield f"episode {cause}: no drift.detected record of it was heard"
+
+
+def _missing_moves(facts: Facts) -> Iterator[str]:
     if not facts.rollouts:
         yield "roll-out: none was started for the version"
     elif not facts.promotions:
