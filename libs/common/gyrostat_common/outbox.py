@@ -54,6 +54,13 @@ async def add_all(tx: AsyncConnection, events: Iterable[Event]) -> None:
         db.after_commit(db.outbox_grew)
 
 
+async def add_tombstone(tx: AsyncConnection, topic: str, key: bytes) -> None:
+    """Takes the state of a key away when, and only if, the transaction commits."""
+    await tx.execute(outbox.insert(), [{"topic": topic, "key": key, "headers": "[]", "value": None}])
+    if (db := database.current()) is not None:
+        db.after_commit(db.outbox_grew)
+
+
 def _row(event: Event) -> dict[str, object]:
     record = codec.encode(event, event.traceparent or telemetry.current_traceparent())
     size, most = len(record.value or b""), contract.of_message(type(event.payload)).max_message_bytes

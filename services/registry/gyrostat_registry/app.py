@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,8 @@ from gyrostat_registry.usecases.champions import Champions
 from gyrostat_registry.usecases.evidence import Evidence
 from gyrostat_registry.usecases.ledger import Ledger
 from gyrostat_registry.usecases.moves import Moves
-from gyrostat_registry.usecases.plans import Changes, Plans, Repair
+from gyrostat_registry.usecases.plans import Changes, Plans
+from gyrostat_registry.usecases.repair import Repair
 from gyrostat_registry.usecases.rollouts import Rollouts
 from gyrostat_registry.usecases.runs import Runs
 from gyrostat_registry.usecases.versions import Versions
@@ -80,10 +81,10 @@ async def opened(
         events.producer() as producer,
         outbox.relay(db, producer, name="registry", clock=clock),
     ):
-        core = wired(settings, db, clock, ids)
+        core = wired(settings, db, clock, ids, mirror)
         await _show_all(core)
         async with (
-            events.read_state(ServingPlan, mirror.heard) as reader,
+            events.read_state(ServingPlan, mirror.heard, mirror.on_held) as reader,
             _comparing(core, mirror, reader, settings.compare_every_s),
             events.consume("registry", routes(core.cases, db, clock)) as consumer,
             telemetry.serve_metrics(
@@ -98,7 +99,7 @@ async def opened(
                 core.changes.close()
 
 
-def wired(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
+def wired(settings: Settings, db: Database, clock: Clock, ids: Ids, mirror: PlanMirror) -> Core:
     """The use cases on a database."""
     store, ledger, changes, gauges = Store(db), Ledger(clock), Changes(), Gauges()
     announcer = Announcer(db, clock, gauges, encode.plan, changes.tell)
@@ -108,6 +109,7 @@ def wired(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
     uploads = Path(settings.uploads_folder)
     blobs = Blobs(ArtifactStore(settings.artifacts_uri), uploads, settings.largest_artifact_bytes)
     graphs = GraphReader(timeout_s=settings.graph_timeout_s)
+    repair = Repair(store, moves, announcer, ledger, clock, mirror)
     cases = Cases(
         catalogue=Catalogue(store, moves, autopilot, ledger, clock),
         versions=Versions(store, rollouts, blobs, graphs, ledger, clock),
@@ -116,9 +118,10 @@ def wired(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
         champions=Champions(store, moves, ledger),
         autopilot=autopilot,
         plans=Plans(store, changes),
+        repair=repair,
         evidence=Evidence(store),
     )
-    return Core(cases, Repair(store, moves, announcer, ledger, clock), gauges, announcer, changes)
+    return Core(cases, repair, gauges, announcer, changes)
 
 
 def _service(core: Core, db: Database) -> rpc.Service:
@@ -140,13 +143,19 @@ async def _show_all(core: Core) -> None:
 @asynccontextmanager
 async def _comparing(core: Core, mirror: PlanMirror, reader: bus.StateReader, every_s: float) -> AsyncIterator[None]:
     async def run() -> None:
+        mirror.reads(reader)
         await reader.caught_up.wait()
         sure = True
         while True:
+            mirror.held.clear()
             count = await _compared(core, mirror, sure)
             sure = sure and count is None
-            # Events that wait in the outbox hide what the log holds: look again soon.
-            await asyncio.sleep(min(every_s, 1.0) if count is None else every_s)
+            # Events that wait in the outbox hide what the log holds: look again soon. Not more than once a second.
+            await asyncio.sleep(min(every_s, 1.0))
+            if count is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(every_s - 1.0, 0.0)):
+                        await mirror.held.wait()
 
     task = asyncio.create_task(run(), name="compare plans")
     try:

@@ -80,8 +80,8 @@ def test_a_field_that_is_no_longer_repeated_breaks(contract: FileDescriptorSet) 
 
 
 def test_a_removed_message_breaks(contract: FileDescriptorSet) -> None:
-    lines = changed(contract, lambda new: setattr(message(new, "AlertRaised"), "name", "Alert"))
-    assert lines == ["message gyrostat.events.v1.AlertRaised is gone"]
+    lines = changed(contract, lambda new: setattr(message(new, "ModelPromoted"), "name", "Promoted"))
+    assert lines == ["message gyrostat.events.v1.ModelPromoted is gone"]
 
 
 def test_a_removed_enum_value_breaks(contract: FileDescriptorSet) -> None:

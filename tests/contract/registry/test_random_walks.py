@@ -19,6 +19,7 @@ from gyrostat_registry.domain.plan import Change, Phase
 from gyrostat_registry.domain.rollout import ACTIVE, QUEUED, State, Verdict
 from gyrostat_registry.domain.spec import Mode, ModelSpec, Task
 from gyrostat_registry.domain.version import Artifact, GateResult, Signature, TensorSpec
+from gyrostat_registry.events.heard import PlanMirror
 from gyrostat_registry.settings import Settings
 from gyrostat_registry.store import Store
 from gyrostat_registry.usecases.cases import Cases
@@ -59,7 +60,8 @@ class Walk:
 
     async def register(self) -> None:
         passed = self.random.random() < 0.8
-        gates = (GateResult("quality", {"loss_delta_upper": -1.0 if passed else 1.0}),)
+        measured = (GateResult(name, not_measured="not here") for name in ("parity", "calibration", "latency", "size"))
+        gates = (*measured, GateResult("quality", {"loss_delta_upper": -1.0 if passed else 1.0}))
         said = Registration("m", SHA256, gates=gates, event_time=self.event_time)
         view, _ = await self.cases.versions.register(Caller("trainer"), said)
         self.versions = view.version.number
@@ -146,7 +148,7 @@ async def test_a_random_history_keeps_its_promises(seed: int, tmp_path: Path) ->
 
 async def walk(seed: int, settings: Settings, db: Database) -> None:
     clock = FixedClock(NOON)
-    one = Walk(seed, wired(settings, db, clock, CountingIds()).cases, Store(db), clock)
+    one = Walk(seed, wired(settings, db, clock, CountingIds(), PlanMirror()).cases, Store(db), clock)
     await one.begin()
     for _ in range(STEPS):
         await one.step()

@@ -117,7 +117,7 @@ class StateKeys:
                     with processing(self._topic, "state", [state]):
                         await self._handle(state)
                 return None
-            except Exception as error:
+            except Exception as error:  # whatever it is, it holds this key and must not end the reader
                 kind = kind_of(error)
                 if kind is AlreadyExists:
                     return None

@@ -63,6 +63,10 @@ class PlanNotFound(NotFound):
     """The model has never been live in that environment, or not yet at that time."""
 
 
+class KeyNotInTopic(NotFound):
+    """Nothing lies in serving.plan under this key, and no plan of ours has it."""
+
+
 class AliasNotFound(NotFound):
     """No such alias."""
 

@@ -1,16 +1,18 @@
 """What the registry hears: verdicts, episodes, ends of trainings, heartbeats, and its own plans in the log."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import inbox, telemetry
-from gyrostat_common.bus import Received, Route, Tombstone
+from gyrostat_common.bus import Held, Received, Route, StateReader, Tombstone
 from gyrostat_common.clock import Clock
 from gyrostat_common.database import Database
 from gyrostat_common.errors import InvalidInput
 from gyrostat_common.times import from_proto, from_us
 from gyrostat_registry.domain.audit import REGISTRY, Caller
 from gyrostat_registry.domain.evidence import Episode, Heard, Judgement, Replica, TrainingEnd
+from gyrostat_registry.domain.mending import Unreadable, plan_key
 from gyrostat_registry.domain.names import DEFAULT_ENVIRONMENT
 from gyrostat_registry.domain.rollout import Verdict
 from gyrostat_registry.usecases.cases import Cases
@@ -124,11 +126,19 @@ def training_of(received: Received) -> TrainingEnd:
 
 
 class PlanMirror:
-    """What lies in `serving.plan`: per key the revision that compaction keeps, and the highest that was seen."""
+    """What lies in `serving.plan`: per key the revision that compaction keeps, the highest that was seen, and what
+    cannot be read. `held` is set when another record cannot be.
+    """
 
     def __init__(self) -> None:
         self.last: dict[tuple[str, str], int] = {}
         self.highest: dict[tuple[str, str], int] = {}
+        self.held = asyncio.Event()
+        self._reader: StateReader | None = None
+
+    def reads(self, reader: StateReader) -> None:
+        """The reader that hands over."""
+        self._reader = reader
 
     async def heard(self, received: Received | Tombstone) -> None:
         """One record of the topic. A tombstone is nobody's: the key counts as missing."""
@@ -141,3 +151,16 @@ class PlanMirror:
         key = (plan.environment, plan.model)
         self.last[key] = plan.revision
         self.highest[key] = max(self.highest.get(key, 0), plan.revision)
+
+    def on_held(self, held: Held) -> None:
+        """A record cannot be read."""
+        self.held.set()
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """Keys whose newest record cannot be read."""
+        held = self._reader.held if self._reader is not None else ()
+        return tuple(Unreadable(one.key or b"", str(one)) for one in held)
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a readable plan lies under the key."""
+        return plan_key(key) in self.last

@@ -5,7 +5,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import outbox, telemetry
-from gyrostat_common.bus import Event
+from gyrostat_common.bus import Event, contract
 from gyrostat_common.clock import Clock
 from gyrostat_common.database import Database
 from gyrostat_common.times import to_proto
@@ -86,6 +86,11 @@ class Announcer:
             at=to_proto(self._clock.now()),
         )  # fmt: skip
         await self._send(payload, payload.alert_id, model, Caller(SOURCE))
+
+    async def no_plan(self, key: bytes) -> None:
+        """Nothing is left of a key of serving.plan. It unloads nothing: only a plan without a champion does."""
+        async with self._database.transaction() as tx:
+            await outbox.add_tombstone(tx, contract.of_message(pb.ServingPlan).name, key)
 
     async def waiting(self) -> int:
         """How many events the relay has not sent yet."""

@@ -94,6 +94,16 @@ class LiveCalls(Calls):
         found = await self._cases.plans.replicas(request.environment)
         return pb.ListReplicasResponse(replicas=[PlanApplied.FromString(replica.payload) for replica in found])
 
+    @once
+    async def RepairPlanTopic(self, request: pb.RepairPlanTopicRequest, context: Any) -> pb.RepairPlanTopicResponse:
+        mended = await self._cases.repair.mend(caller(request), request.key, request.reason, dry_run=request.dry_run)
+        return pb.RepairPlanTopicResponse(
+            repairs=[
+                pb.PlanTopicRepair(key=one.key, action=one.action, revision=one.revision, found=one.found)
+                for one in mended
+            ]
+        )
+
 
 def _mode(mode: Mode) -> model_pb2.AutopilotMode:
     return number_of(_MODE, mode)  # type: ignore[return-value]

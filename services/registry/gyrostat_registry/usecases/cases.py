@@ -7,6 +7,7 @@ from gyrostat_registry.usecases.catalogue import Catalogue
 from gyrostat_registry.usecases.champions import Champions
 from gyrostat_registry.usecases.evidence import Evidence
 from gyrostat_registry.usecases.plans import Plans
+from gyrostat_registry.usecases.repair import Repair
 from gyrostat_registry.usecases.rollouts import Rollouts
 from gyrostat_registry.usecases.runs import Runs
 from gyrostat_registry.usecases.versions import Versions
@@ -23,4 +24,5 @@ class Cases:
     champions: Champions
     autopilot: Autopilot
     plans: Plans
+    repair: Repair
     evidence: Evidence

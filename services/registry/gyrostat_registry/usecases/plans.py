@@ -1,22 +1,15 @@
-"""Plans as they are looked at: now, as of a time, as a stream; the replicas; and the log compared with the tables."""
+"""Plans as they are looked at: now, as of a time, as a stream; and the replicas."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from gyrostat_common.clock import Clock
-from gyrostat_registry.domain.audit import REGISTRY, Caller
 from gyrostat_registry.domain.errors import EnvironmentNotFound, PlanNotFound
 from gyrostat_registry.domain.evidence import Replica
 from gyrostat_registry.domain.names import DEFAULT_ENVIRONMENT
 from gyrostat_registry.domain.paging import Listed, Page
 from gyrostat_registry.domain.plan import Plan
-from gyrostat_registry.usecases.ledger import Ledger
-from gyrostat_registry.usecases.moves import Moves
-from gyrostat_registry.usecases.ports import Announcer, Records, Store
-
-REPLICA_KEPT = timedelta(days=1)
-Key = tuple[str, str]
+from gyrostat_registry.usecases.ports import Records, Store
 
 
 class Changes:
@@ -103,62 +96,6 @@ class Plans:
         async with self._store.reading() as tx:
             await _check_environment(tx, environment)
             return await tx.replicas(environment)
-
-
-class Repair:
-    """Compares what lies in `serving.plan` with the tables and puts right what differs."""
-
-    def __init__(self, store: Store, moves: Moves, announcer: Announcer, ledger: Ledger, clock: Clock) -> None:
-        self._store = store
-        self._moves = moves
-        self._announcer = announcer
-        self._ledger = ledger
-        self._clock = clock
-        self._suspects: dict[Key, int] = {}
-
-    async def compare(self, last: Mapping[Key, int], highest: Mapping[Key, int], *, sure: bool) -> int | None:
-        """Republishes what is missing or older, and goes on above what is newer; how many plans went out.
-
-        `last` is the revision that compaction keeps by (environment, model), `highest` the highest that was seen. While
-        events wait in the outbox nothing can be said: None. Unless `sure`, a missing one must be missed twice in a
-        row, for the reader may just be behind.
-        """
-        missed: dict[Key, int] = {}
-        count = 0
-        async with self._store.transaction() as tx:
-            await tx.forget_replicas(self._clock.now() - REPLICA_KEPT)
-            if await self._announcer.waiting():
-                return None
-            for key, own in (await tx.revisions()).items():
-                if highest.get(key, 0) > own:
-                    await self._go_on_above(tx, key, highest[key])
-                    count += 1
-                elif last.get(key, 0) < own:
-                    missed[key] = own
-                    if sure or self._suspects.get(key) == own:
-                        await self._say_again(tx, key, last.get(key, 0))
-                        count += 1
-        self._suspects = missed
-        return count
-
-    async def _go_on_above(self, tx: Records, key: Key, seen: int) -> None:
-        environment, model = key
-        place = await self._moves.place(tx, environment, model)
-        rollout = await tx.active_rollout(environment, model)
-        reason = f"the log held revision {seen}, this database {place.plan.revision if place.plan else 0}: restored"
-        caller = Caller(REGISTRY)
-        await self._ledger.note(tx, caller, "plan.restore", f"{environment}/{model}", model=model, reason=reason)
-        await self._moves.publish(tx, place, place.lineup, rollout, caller, reason, REGISTRY, above=seen)
-
-    async def _say_again(self, tx: Records, key: Key, seen: int) -> None:
-        environment, model = key
-        plan = await tx.plan(environment, model)
-        if plan is None:
-            return
-        reason = f"the log held revision {seen} instead of {plan.revision}"
-        caller = Caller(REGISTRY)
-        await self._ledger.note(tx, caller, "plan.republish", f"{environment}/{model}", model=model, reason=reason)
-        await self._announcer.plan(plan, caller)
 
 
 async def _check_environment(tx: Records, environment: str) -> None:

@@ -1,6 +1,6 @@
 """What the use cases need from the rooms around them. Adapters fit by shape; tests pass their own."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gyrostat_registry.domain.audit import AuditEntry, Caller
 from gyrostat_registry.domain.evidence import Episode, Judgement, Promotion, Replica, TrainingEnd
+from gyrostat_registry.domain.mending import Unreadable
 from gyrostat_registry.domain.paging import Listed, Page
 from gyrostat_registry.domain.plan import Plan
 from gyrostat_registry.domain.rollout import Rollout
@@ -105,7 +106,20 @@ class Announcer(Protocol):
     async def plan(self, plan: Plan, caller: Caller) -> None: ...
     async def promoted(self, promotion: Promotion) -> None: ...
     async def alert(self, model: str, environment: str, owner: str, summary: str) -> None: ...
+    async def no_plan(self, key: bytes) -> None: ...
     async def waiting(self) -> int: ...
+
+
+class PlanTopic(Protocol):
+    """`serving.plan` as it was read."""
+
+    def unreadable(self) -> Sequence[Unreadable]:
+        """Keys whose newest record cannot be read."""
+        ...
+
+    def holds(self, key: bytes) -> bool:
+        """Whether a readable plan lies under the key."""
+        ...
 
 
 class Blobs(Protocol):
