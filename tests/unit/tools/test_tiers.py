@@ -25,3 +25,10 @@ def test_a_tier_without_a_test_is_not_green() -> None:
 def test_what_pytest_calls_a_failure_is_one_even_without_a_failed_test() -> None:
     assert not replace(GREEN, code=2).green
     assert replace(GREEN, code=2).line().startswith("FAIL unit")
+
+
+def test_tiers_that_wait_share_the_machine_and_the_others_have_it_alone() -> None:
+    asked = ["unit", "contract", "integration", "e2e", "chaos"]
+    assert tiers.rounds(asked, at_once=2) == [["integration", "contract", "unit"], ["e2e"], ["chaos"]]
+    assert tiers.rounds(asked, at_once=1) == [["integration"], ["contract"], ["unit"], ["e2e"], ["chaos"]]
+    assert tiers.rounds(["e2e"], at_once=2) == [["e2e"]]
