@@ -10,7 +10,8 @@ import pytest
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus, telemetry
-from gyrostat_common.runtime import CannotStart
+from gyrostat_common.errors import CannotStart
+from gyrostat_common.health import Health
 from gyrostat_common.settings import ServiceSettings
 from support.events import Heard, a_promotion
 from support.otlp import Receiver, receiving
@@ -100,18 +101,26 @@ async def get(port: int, path: str) -> tuple[str, str]:
 
 
 async def test_metrics_and_readiness_are_served_over_http() -> None:
-    reason: list[str | None] = ["2 of 3 models are loaded"]
+    health, reason, lag = Health(), ["2 of 3 models are loaded"], [""]
+    health.need(lambda: reason[0])
+    health.alarm("consumer", lambda: lag[0])
     made.labels("b").inc()
-    async with telemetry.serve_metrics("127.0.0.1:0", ready=lambda: reason[0]) as port:
+    async with telemetry.serve_metrics("127.0.0.1:0", health) as port:
         status, page = await get(port, "/metrics")
         assert status == "200 OK"
         assert 'gyrostat_test_things_total{kind="b"} 1.0' in page
         assert "process_resident_memory_bytes" in page
         assert await get(port, "/healthz") == ("200 OK", "ok\n")
+        assert await get(port, "/readyz") == ("503 Service Unavailable", "it is starting\n")
+        health.opened()
         assert await get(port, "/readyz") == ("503 Service Unavailable", "2 of 3 models are loaded\n")
-        reason[0] = None
+        reason[0] = ""
         assert await get(port, "/readyz") == ("200 OK", "ready\n")
+        lag[0] = "registry stands still"
+        assert await get(port, "/readyz") == ("200 OK", "ready; problems: consumer: registry stands still\n")
+        health.closing()
+        assert await get(port, "/readyz") == ("503 Service Unavailable", "it is stopping\n")
         assert (await get(port, "/secret"))[0] == "404 Not Found"
         with pytest.raises(CannotStart, match=f"cannot listen on 127.0.0.1:{port}: stop what uses the port"):
-            async with telemetry.serve_metrics(f"127.0.0.1:{port}"):
+            async with telemetry.serve_metrics(f"127.0.0.1:{port}", health):
                 pass

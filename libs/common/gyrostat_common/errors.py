@@ -57,3 +57,7 @@ def reason_of(cls: type) -> str:
     'WRONG_STATE'
     """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).upper()
+
+
+class CannotStart(Exception):
+    """The process cannot begin its work. The message says what is in the way and what to do."""

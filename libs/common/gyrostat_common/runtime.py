@@ -1,7 +1,8 @@
 """How a service process lives: settings, event loop, signals, orderly close, exit code.
 
 `__main__` is three lines: `run(open_app, Settings)`. Exit codes: 0 asked to stop and did, 2 bad settings, 3 cannot
-start, 1 crash or a close that took too long. Errors are one line on stderr that says what to do.
+start, 1 crash or a close that took too long. Errors are one line on stderr that says what to do; `started`, `stopping`
+and `stopped` are lines of the log. The end has a limit, whatever hangs.
 """
 
 from __future__ import annotations
@@ -11,24 +12,29 @@ import asyncio
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import uvloop
 
-from gyrostat_common.errors import GyrostatError
+from gyrostat_common.errors import CannotStart, GyrostatError
 from gyrostat_common.settings import ServiceSettings, SettingsError, table
+from gyrostat_common.telemetry import log as lines
 
 S = TypeVar("S", bound=ServiceSettings)
+log = lines.get_logger("runtime")
 
 OK, CRASHED, BAD_SETTINGS, CANNOT_START = 0, 1, 2, 3
 ASKED_AGAIN_S = 1.0
 """A signal this long after the first means: do not wait. Sooner, it is the same wish by way of the process group."""
-
-
-class CannotStart(Exception):
-    """The process cannot begin its work. The message says what is in the way and what to do."""
+HARD_END_S = 1.0
+"""How much longer than its limit a close may take before the process ends without asking anybody."""
+SWEEP_S = 1.0
+"""What tasks that nobody owns are given to end."""
 
 
 def run(
@@ -54,66 +60,119 @@ def run(
         sys.exit(BAD_SETTINGS)
     if arguments.check:
         sys.exit(OK)
+    lines.configure(settings.log, f"gyrostat-{settings_class.service}")
+    life = _Life(name, close_within_s)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_live(name, open_app(settings), close_within_s))
+        code = runner.run(life.live(open_app(settings)))
+        if life.deaf:
+            os._exit(code)  # the runner would wait for them for ever
     sys.stdout.flush()
     sys.exit(code)
 
 
-async def _live(name: str, app: AbstractAsyncContextManager[None], close_within_s: float) -> int:
-    """Opens the app, waits for a signal, closes it. All in one task, as task groups want it."""
-    stop = asyncio.Event()
-    opened = False
-    task = asyncio.current_task()
-    assert task is not None
+class _Life:
+    """One process from its first line to its exit code."""
 
-    loop = asyncio.get_running_loop()
-    asked_at: list[float] = []
+    def __init__(self, name: str, close_within_s: float) -> None:
+        self._name, self._close_within_s = name, close_within_s
+        self._stop, self._opened = asyncio.Event(), False
+        self._stopping_at: float | None = None
+        self._task: asyncio.Task[int] | None = None
+        self.deaf: list[str] = []
+        """Tasks that would not end."""
 
-    def on_signal() -> None:
-        asked_at.append(loop.time())
-        if asked_at[-1] - asked_at[0] > ASKED_AGAIN_S:
-            os._exit(CRASHED)
-        stop.set()
-        if not opened and len(asked_at) == 1:
-            task.cancel()
+    async def live(self, app: AbstractAsyncContextManager[None]) -> int:
+        """Opens the app, waits for a signal, closes it. All in one task, as task groups want it."""
+        self._task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        code = await self._opened_and_closed(app)
+        await self._swept()
+        stopping_at = self._stopping_at
+        took = 0.0 if stopping_at is None else time.monotonic() - stopping_at
+        log.info(
+            "stopped", exit_code=code, seconds=round(took, 2), **({"left_running": self.deaf} if self.deaf else {})
+        )
+        return code
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        await app.__aenter__()
-    except asyncio.CancelledError:
-        return OK
-    except Exception as error:  # one sentence and an exit code instead of a traceback
-        _say(name, f"cannot start: {sentence(error)}")
-        return CANNOT_START
-    opened = True
-    return await _until_stopped(name, app, stop, close_within_s)
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stopping_at is not None:
+            if time.monotonic() - self._stopping_at > ASKED_AGAIN_S:
+                os._exit(CRASHED)
+            return
+        self._stopping(signal.Signals(number).name)
+        self._stop.set()
+        if not self._opened and self._task is not None:
+            self._task.cancel()
 
+    def _stopping(self, why: str) -> None:
+        """The clock of the end runs from here."""
+        self._stopping_at = time.monotonic()
+        log.info("stopping", why=why, within_s=self._close_within_s)
+        last = threading.Timer(self._close_within_s + HARD_END_S, self._give_up)
+        last.daemon = True
+        last.start()
 
-async def _until_stopped(
-    name: str, app: AbstractAsyncContextManager[None], stop: asyncio.Event, close_within_s: float
-) -> int:
-    try:
-        await stop.wait()
-    except asyncio.CancelledError as cancelled:
+    def _give_up(self) -> None:
+        """In a thread of its own: the event loop may be what hangs."""
+        _say(self._name, f"closing took more than {self._close_within_s:g} s; left the rest undone")
+        os._exit(CRASHED)
+
+    async def _opened_and_closed(self, app: AbstractAsyncContextManager[None]) -> int:
+        try:
+            await app.__aenter__()
+        except asyncio.CancelledError:
+            return OK
+        except Exception as error:
+            _say(self._name, f"cannot start: {sentence(error)}")
+            return CANNOT_START
+        self._opened = True
+        log.info("started", seconds=round(age_s(), 2))
+        try:
+            await self._stop.wait()
+        except asyncio.CancelledError as cancelled:
+            return await self._crashed(app, cancelled)
+        return await self._closed(app)
+
+    async def _crashed(self, app: AbstractAsyncContextManager[None], cancelled: asyncio.CancelledError) -> int:
         # A task of the app has failed and its group cancels us: hand the cancellation in, get the cause out.
+        self._stopping("crash")
         try:
             await app.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
-        except BaseException as error:  # the cause that the group hands out, whatever it is
-            _say(name, f"crashed: {sentence(error)}")
+        except BaseException as error:
+            _say(self._name, f"crashed: {sentence(error)}")
+        return CRASHED
+
+    async def _closed(self, app: AbstractAsyncContextManager[None]) -> int:
+        try:
+            async with asyncio.timeout(self._close_within_s):
+                await app.__aexit__(None, None, None)
+        except TimeoutError:
+            _say(self._name, f"closing took more than {self._close_within_s:g} s; left the rest undone")
             return CRASHED
-        return CRASHED
+        except Exception as error:
+            _say(self._name, f"failed while closing: {sentence(error)}")
+            return CRASHED
+        return OK
+
+    async def _swept(self) -> None:
+        """Tasks that ignore their end are not waited for: the app has closed, they have nothing to save."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            _, left = await asyncio.wait(left, timeout=SWEEP_S)
+        self.deaf = sorted(task.get_name() for task in left)
+
+
+def age_s() -> float:
+    """Seconds since the kernel started this process: imports count. 0 where /proc does not say."""
     try:
-        async with asyncio.timeout(close_within_s):
-            await app.__aexit__(None, None, None)
-    except TimeoutError:
-        _say(name, f"closing took more than {close_within_s:g} s; left the rest undone")
-        return CRASHED
-    except Exception as error:  # one sentence and an exit code instead of a traceback
-        _say(name, f"failed while closing: {sentence(error)}")
-        return CRASHED
-    return OK
+        began = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+    except (OSError, ValueError, AttributeError, IndexError):
+        return 0.0
 
 
 def sentence(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from gyrostat_common import bus, oip, rpc, telemetry
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.bus import Producer, StateReader
 from gyrostat_common.clock import SystemClock
+from gyrostat_common.health import Health
 from gyrostat_inference.clients import RegistryArtifacts
 from gyrostat_inference.domain.books import Books, added
 from gyrostat_inference.domain.live import LiveModels
@@ -32,7 +33,8 @@ from gyrostat_inference.usecases.load import LoadVersion
 from gyrostat_inference.usecases.predict import Logging, Predict
 
 log = telemetry.get_logger("inference")
-SHIPPER_RESTART_S, KAFKA_DOWN_S = 1.0, 5.0
+SHIPPER_RESTART_S, SHIPPER_STEADY_S, KAFKA_DOWN_S = 1.0, 10.0, 5.0
+SPOOL_ALARM = 0.8
 
 
 @asynccontextmanager
@@ -40,12 +42,16 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
     """The running service. Closing: refuse calls, finish those in flight and their shadows, ship the spool."""
     async with AsyncExitStack() as stack:
         stack.enter_context(telemetry.open_telemetry("inference", settings))
+        # The addresses come first: a second replica must end here, before it touches spool, cache and plans.
+        health = Health()
+        await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, health))
+        server = await stack.enter_async_context(rpc.listen(settings.grpc_address, health))
         replica = settings.replica or f"{socket.gethostname()}-{os.getpid()}"
         models, changed = LiveModels(), asyncio.Event()
         room = Room(Path(settings.spool_folder), Limits(settings.spool_max_bytes, settings.spool_max_age_s))
         room.measure()
         answers, shadows = (Spool(Path(settings.spool_folder), kind, room) for kind in ("answer", "shadow"))
-        await stack.enter_async_context(_shipping(settings, replica))
+        shipper = await stack.enter_async_context(_shipping(settings, replica))
         stack.callback(answers.close)
         stack.callback(shadows.close)
         await stack.enter_async_context(_running("tend the spool", _every(1.0, lambda: _tend(room, answers, shadows))))
@@ -59,20 +65,25 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         )
         await stack.enter_async_context(_running("apply plans", apply_plan.run()))
         readiness = Readiness(models, apply_plan, state, producer)
+        health.need(readiness.reason)
+        health.parts(lambda: {live.plan.model: live.ready for live in models.models()})
+        health.alarm("kafka", lambda: producer.problem)
+        health.alarm("serving.plan", lambda: state.problem)
+        health.alarm("plan", models.problem)
+        health.alarm("shipper", lambda: shipper.problem)
+        health.alarm("spool", lambda: _filling(room))
 
         logging = Logging(settings.spool_strict, settings.spool_on_full)
         predict = Predict(models, answers, shadows, metrics.Meters(), oip.to_raw, logging)
         stack.enter_context(metrics.exposed(models, lambda: room.used_ratio))
         await stack.enter_async_context(_running("score shadows", predict.run_shadows()))
         stack.push_async_callback(_within, 5.0, predict.drain_shadows())
-        await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, readiness.reason))
-        service = rpc.Service(InferenceService(predict, models, readiness.reason), oip.add_servicer, oip.SERVICE, QUIET)
-        server = await stack.enter_async_context(
-            rpc.serve(settings.grpc_address, [service], pools=[oip.POOL], serving=False)
-        )
         beats = Beats(settings, replica, models, producer, (answers, shadows))
         await stack.enter_async_context(_running("heartbeat", beats.run(changed)))
-        await stack.enter_async_context(_running("health", _keep_health(server, models, readiness)))
+        service = InferenceService(predict, models, lambda: health.look().reason)
+        await stack.enter_async_context(
+            server.serving([rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)], [oip.POOL])
+        )
         yield
 
 
@@ -102,7 +113,7 @@ class LogLines:
 class Readiness:
     """Ready: the plans are read to the end that was there at start, or the cache is all there is; champions answer.
 
-    A plan that cannot be read stops the reader of every replica at once: those with models go on answering by theirs.
+    A plan that cannot be read is there for every replica at once: those with models go on answering by theirs.
     """
 
     def __init__(self, models: LiveModels, apply_plan: ApplyPlan, state: StateReader, producer: Producer) -> None:
@@ -111,18 +122,25 @@ class Readiness:
 
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
-        if self._state.problem is not None:
-            unread = f"plans are not read any more: {self._state.problem}"
-            return self._models.not_ready() if self._models.models() else unread
-        if not self._state.caught_up.is_set() and not (self._apply.restored and self._kafka_down()):
-            return f"plans are not read to the end yet: {getattr(self._producer, 'problem', None) or 'reading'}"
+        unread = self._state.problem
+        if unread is not None and not self._models.models():
+            return f"plans cannot be read: {unread}"
+        if unread is None and not self._state.caught_up.is_set() and not (self._apply.restored and self._kafka_down()):
+            return f"plans are not read to the end yet: {self._producer.problem or 'reading'}"
         if not self._models.models() and self._apply.busy:
             return "the first plan is being put in force"
         return self._models.not_ready()
 
     def _kafka_down(self) -> bool:
         waited = asyncio.get_running_loop().time() - self._began
-        return getattr(self._producer, "problem", None) is not None or waited > KAFKA_DOWN_S
+        return self._producer.problem is not None or waited > KAFKA_DOWN_S
+
+
+def _filling(room: Room) -> str | None:
+    """Answers are dropped, or refused, when the spool is full."""
+    if room.used_ratio < SPOOL_ALARM:
+        return None
+    return f"{room.used_ratio:.0%} of the spool's room is taken by answers that are not shipped"
 
 
 class Beats:
@@ -173,20 +191,6 @@ async def _tend(room: Room, *spools: Spool) -> None:
             log.error("spool_not_flushed", spool=spool.spool_id, error=str(error))
 
 
-async def _keep_health(server: rpc.Server, models: LiveModels, readiness: Readiness) -> None:
-    """grpc.health for the server, the service and every model. Looked at ten times a second, told when it changes."""
-    said: dict[str, bool] = {}
-    while True:
-        ready = readiness.reason() is None
-        now = {"": ready, oip.SERVICE: ready, **{live.plan.model: live.ready for live in models.models()}}
-        for name, serving in now.items():
-            if said.get(name) != serving:
-                await server.set_serving(name, serving)
-                log.info("health", name=name, serving=serving, reason=readiness.reason() if not serving else None)
-        said = now
-        await asyncio.sleep(0.1)
-
-
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
@@ -211,15 +215,15 @@ async def _within(seconds: float, work: Awaitable[None]) -> None:
 
 
 @asynccontextmanager
-async def _shipping(settings: Settings, replica: str) -> AsyncIterator[None]:
+async def _shipping(settings: Settings, replica: str) -> AsyncIterator["ShipperProcess"]:
     """The shipper as a child, started again when it ends. At the close it ships what is there, for a while."""
-    if not settings.ship:
-        yield
-        return
     shipper = ShipperProcess(replica, {**os.environ, **environ_of(settings)})
+    if not settings.ship:
+        yield shipper
+        return
     keeper = asyncio.create_task(shipper.keep(), name="keep the shipper")
     try:
-        yield
+        yield shipper
     finally:
         shipper.finish()
         with suppress(TimeoutError, asyncio.CancelledError):
@@ -237,6 +241,8 @@ class ShipperProcess:
         self._environ = environ
         self._process: asyncio.subprocess.Process | None = None
         self._closing = False
+        self.problem: str | None = None
+        """Why answers are not shipped; None while it runs, or was never started."""
 
     async def keep(self) -> None:
         """Starts it, and again whenever it ends, until `finish`."""
@@ -244,11 +250,20 @@ class ShipperProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=asyncio.subprocess.DEVNULL, env=self._environ
             )
-            code = await self._process.wait()
+            code = await self._steady(self._process)
             if self._closing:
                 return
             log.error("shipper_ended", code=code)
+            self.problem = f"the shipper ended with code {code} and is started again; answers wait in the spool"
             await asyncio.sleep(SHIPPER_RESTART_S)
+
+    async def _steady(self, process: asyncio.subprocess.Process) -> int:
+        """Waits for its end; what keeps ending is a problem until it has run for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHIPPER_STEADY_S):
+                return await process.wait()
+        self.problem = None
+        return await process.wait()
 
     def finish(self) -> None:
         """Asks it to ship what is there and end."""

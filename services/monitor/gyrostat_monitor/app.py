@@ -15,7 +15,9 @@ from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.clock import Clock, SystemClock
 from gyrostat_common.database import Database
 from gyrostat_common.errors import GyrostatError
+from gyrostat_common.health import Health
 from gyrostat_common.ids import Ids, RandomIds
+from gyrostat_common.tasks import ended
 from gyrostat_common.times import to_us
 from gyrostat_monitor.events.consumers import Consumers
 from gyrostat_monitor.events.gauges import Gauges
@@ -84,9 +86,8 @@ class App:
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[None]:
     """The monitor as a process runs it: on Kafka, by the system's clock."""
-    with telemetry.open_telemetry("monitor", settings):
-        async with bus.open(settings.kafka) as events, opened(settings, events):
-            yield
+    async with bus.open(settings.kafka) as events, opened(settings, events):
+        yield
 
 
 def core_of(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
@@ -119,27 +120,37 @@ async def opened(
 ) -> AsyncIterator[App]:
     """The monitor on any bus, clock and ids."""
     clock, ids = clock or SystemClock(), ids or RandomIds()
-    schema = settings.database_schema or None
-    async with (
-        database.open(settings.database_url, migrations="gyrostat_monitor.migrations", schema=schema) as db,
-        events.producer() as producer,
-        outbox.relay(db, producer, name="monitor", clock=clock),
-    ):
-        core = core_of(settings, db, clock, ids)
-        await core.known.load()
-        async with core.records.transaction():
-            await core.records.touch_streams(to_us(clock.now()))
-        async with _running(settings, events, db, core) as app:
-            yield app
+    schema, health = settings.database_schema or None, Health()
+    with telemetry.open_telemetry("monitor", settings):
+        async with (
+            # The addresses come first: a second monitor must end here, before it touches database and groups.
+            telemetry.serve_metrics(settings.metrics_address, health) as metrics_port,
+            rpc.listen(settings.grpc_address, health) as server,
+            database.open(settings.database_url, migrations="gyrostat_monitor.migrations", schema=schema) as db,
+            events.producer() as producer,
+            outbox.relay(db, producer, name="monitor", clock=clock),
+        ):
+            health.alarm("kafka", lambda: producer.problem)
+            core = core_of(settings, db, clock, ids)
+            await core.known.load()
+            async with core.records.transaction():
+                await core.records.touch_streams(to_us(clock.now()))
+            async with _running(settings, events, core, health) as consumers, _watching(settings, core, consumers):
+                servicer = MonitorServicer(
+                    db, core.record, core.queries, EventWords(), consumers.waiting, settings.archive_uri
+                )
+                service = rpc.Service(servicer, add_MonitorServiceServicer_to_server, SERVICE)
+                async with server.serving([service]):
+                    yield App(server.port, metrics_port, core)
 
 
 @asynccontextmanager
-async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core) -> AsyncIterator[App]:
+async def _running(settings: Settings, events: bus.Bus, core: Core, health: Health) -> AsyncIterator[Consumers]:
     consumers = Consumers(events, (GROUP, ARCHIVE_GROUP))
+    # Outcomes are taken and questions answered whatever the log does: alarms, no reason to go away.
+    health.alarms(consumers.problems)
     hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s, partial(consumers.count, GROUP))
     archives = Archives(core.archiving, settings.archive_interval_s, partial(consumers.count, ARCHIVE_GROUP))
-    limits = Limits(settings.no_predictions_s, settings.stuck_s)
-    watch = Watch(core.stores, core.announcer, core.known, consumers, limits)
     async with AsyncExitStack() as stack:
         plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
         archive = await stack.enter_async_context(
@@ -149,15 +160,18 @@ async def _running(settings: Settings, events: bus.Bus, db: Database, core: Core
         loop = await stack.enter_async_context(events.consume(GROUP, hears.routes(), max_records=MOST_RECORDS))
         for name, consumer in ((GROUP, loop), (ARCHIVE_GROUP, archive), ("serving.plan", plans)):
             consumers.add(name, consumer)
-        metrics = await stack.enter_async_context(
-            telemetry.serve_metrics(settings.metrics_address, consumers.not_ready)
-        )
-        watching = asyncio.create_task(_watch(watch, settings.watch_interval_s))
-        stack.push_async_callback(_cancelled, watching)
-        servicer = MonitorServicer(db, core.record, core.queries, EventWords(), consumers.waiting, settings.archive_uri)
-        service = rpc.Service(servicer, add_MonitorServiceServicer_to_server, SERVICE)
-        server = await stack.enter_async_context(rpc.serve(settings.grpc_address, [service]))
-        yield App(server.port, metrics, core)
+        yield consumers
+
+
+@asynccontextmanager
+async def _watching(settings: Settings, core: Core, consumers: Consumers) -> AsyncIterator[None]:
+    limits = Limits(settings.no_predictions_s, settings.stuck_s)
+    watch = Watch(core.stores, core.announcer, core.known, consumers, limits)
+    task = asyncio.create_task(_watch(watch, settings.watch_interval_s), name="watch")
+    try:
+        yield
+    finally:
+        await ended(task)
 
 
 async def _watch(watch: Watch, interval_s: float) -> None:
@@ -170,8 +184,3 @@ async def _watch(watch: Watch, interval_s: float) -> None:
         except Exception as error:  # the watch must not end in silence
             log.error("watch_failed", error=repr(error), exc_info=error)
         await asyncio.sleep(interval_s)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

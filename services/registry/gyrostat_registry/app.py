@@ -13,6 +13,7 @@ from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.clock import Clock, SystemClock
 from gyrostat_common.database import Database
 from gyrostat_common.errors import GyrostatError
+from gyrostat_common.health import Health
 from gyrostat_common.ids import Ids, RandomIds
 from gyrostat_registry.domain.paging import LARGEST_SIZE, Page
 from gyrostat_registry.engine.reader import GraphReader
@@ -63,9 +64,8 @@ class App:
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[None]:
     """The registry as a process runs it: on Kafka, by the system's clock."""
-    with telemetry.open_telemetry("registry", settings):
-        async with bus.open(settings.kafka) as log_of_events, opened(settings, log_of_events):
-            yield
+    async with bus.open(settings.kafka) as log_of_events, opened(settings, log_of_events):
+        yield
 
 
 @asynccontextmanager
@@ -74,29 +74,34 @@ async def opened(
 ) -> AsyncIterator[App]:
     """The registry on any bus, clock and ids."""
     clock, ids = clock or SystemClock(), ids or RandomIds()
-    mirror = PlanMirror()
+    health, mirror = Health(), PlanMirror()
     schema = settings.database_schema or None
-    async with (
-        database.open(settings.database_url, migrations="gyrostat_registry.migrations", schema=schema) as db,
-        events.producer() as producer,
-        outbox.relay(db, producer, name="registry", clock=clock),
-    ):
-        core = wired(settings, db, clock, ids, mirror)
-        await _show_all(core)
+    with telemetry.open_telemetry("registry", settings):
         async with (
-            events.read_state(ServingPlan, mirror.heard, mirror.on_held) as reader,
-            _comparing(core, mirror, reader, settings.compare_every_s),
-            events.consume("registry", routes(core.cases, db, clock)) as consumer,
-            telemetry.serve_metrics(
-                settings.metrics_address, ready=lambda: consumer.problem or reader.problem
-            ) as metrics_port,
-            rpc.serve(settings.grpc_address, [_service(core, db)]) as server,
+            # The addresses come first: a second registry must end here, before it touches database and group.
+            telemetry.serve_metrics(settings.metrics_address, health) as metrics_port,
+            rpc.listen(settings.grpc_address, health) as server,
+            database.open(settings.database_url, migrations="gyrostat_registry.migrations", schema=schema) as db,
+            events.producer() as producer,
+            outbox.relay(db, producer, name="registry", clock=clock),
         ):
-            try:
-                yield App(server.port, metrics_port, core)
-            finally:
-                # Streams of plans have no end of their own; a server that closes would wait for them.
-                core.changes.close()
+            core = wired(settings, db, clock, ids, mirror)
+            await _show_all(core)
+            async with (
+                events.read_state(ServingPlan, mirror.heard, mirror.on_held) as reader,
+                _comparing(core, mirror, reader, settings.compare_every_s),
+                events.consume("registry", routes(core.cases, db, clock)) as consumer,
+            ):
+                # People must be able to roll back just when the log is in trouble: alarms, no reason to go away.
+                health.alarm("kafka", lambda: producer.problem)
+                health.alarm("serving.plan", lambda: reader.problem)
+                health.alarm("consumer", lambda: consumer.problem)
+                async with server.serving([_service(core, db)]):
+                    try:
+                        yield App(server.port, metrics_port, core)
+                    finally:
+                        # Streams of plans have no end of their own; a server that closes would wait for them.
+                        core.changes.close()
 
 
 def wired(settings: Settings, db: Database, clock: Clock, ids: Ids, mirror: PlanMirror) -> Core:

@@ -16,6 +16,7 @@ from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.bus import Bus
 from gyrostat_common.clock import SystemClock
 from gyrostat_common.errors import GyrostatError
+from gyrostat_common.health import Health
 from gyrostat_common.ids import RandomIds
 from gyrostat_trainer.clients import RegistryClient, SnapshotCopies
 from gyrostat_trainer.domain.runs import Run
@@ -76,9 +77,12 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
     """The trainer on any bus."""
-    clock, ids = SystemClock(), RandomIds()
+    clock, ids, health = SystemClock(), RandomIds(), Health()
     with telemetry.open_telemetry("trainer", settings):
         async with (
+            # The addresses come first: a second trainer must end here, before it touches ledger and group.
+            telemetry.serve_metrics(settings.metrics_address, health) as metrics_port,
+            rpc.listen(settings.grpc_address, health, deadline_s=600.0) as server,
             database.open(settings.database_url, "gyrostat_trainer.migrations", settings.database_schema) as db,
             rpc.connect(settings.registry_address, actor="gyrostat-trainer", timeout_s=30.0) as channel,
             bus.producer() as producer,
@@ -101,17 +105,21 @@ async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
             service = rpc.Service(servicer, trainer_pb2_grpc.add_TrainerServiceServicer_to_server, NAME)
             async with (
                 outbox.relay(db, producer, "trainer"),
-                rpc.serve(settings.grpc_address, [service], deadline_s=600.0) as server,
+                _tasks(work, decide, settings.look_again_s),
                 bus.read_state(events_pb2.ServingPlan, hearing.serving_plan) as reader,
             ):
                 plans.begin(reader.caught_up.is_set)
                 async with bus.consume(GROUP, hearing.routes()) as consumer:
-                    ready = lambda: reader.problem or consumer.problem  # noqa: E731
-                    async with (
-                        telemetry.serve_metrics(settings.metrics_address, ready) as metrics_port,
-                        _tasks(work, decide, settings.look_again_s),
-                    ):
-                        yield Running(server.port, metrics_port)
+                    # Runs can be started, watched and cancelled whatever the log does: alarms, no reason to go away.
+                    health.alarm("kafka", lambda: producer.problem)
+                    health.alarm("serving.plan", lambda: reader.problem)
+                    health.alarm("consumer", lambda: consumer.problem)
+                    async with server.serving([service]):
+                        try:
+                            yield Running(server.port, metrics_port)
+                        finally:
+                            # Who watches a run would be waited for: the stream has no end of its own.
+                            work.bell.close()
 
 
 def _workshop(settings: Settings, tables: DatasetTables) -> Workshop:
@@ -134,7 +142,6 @@ async def _tasks(work: Work, decide: Decide, look_again_s: float) -> AsyncIterat
         try:
             yield
         finally:
-            work.bell.close()
             for task in tasks:
                 task.cancel()
 

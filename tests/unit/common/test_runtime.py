@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SERVICE = """
-import asyncio, sys
+import asyncio, sys, time
 from contextlib import asynccontextmanager
 from pydantic import Field
-from gyrostat_common.errors import Unavailable
-from gyrostat_common.runtime import CannotStart, run
+from gyrostat_common.errors import CannotStart, Unavailable
+from gyrostat_common.runtime import run
 from gyrostat_common.settings import ServiceSettings
 
 
 class Settings(ServiceSettings, service="registry"):
     mode: str = Field(default="good", description="How it behaves")
+
+
+async def deaf():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
 
 
 @asynccontextmanager
@@ -46,6 +56,13 @@ async def open_app(settings):
         yield
         if settings.mode == "slow end":
             await asyncio.sleep(60)
+        if settings.mode == "deaf end":
+            await deaf()
+        if settings.mode == "stuck end":
+            time.sleep(60)
+        if settings.mode == "deaf task":
+            ignoring = asyncio.create_task(deaf(), name="deaf")
+            await asyncio.sleep(0)
         print("closed", flush=True)
 
 
@@ -54,12 +71,19 @@ if __name__ == "__main__":
 """
 
 
+def events(out: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """What the service printed, and the lines of its log."""
+    printed = [line for line in out.splitlines() if not line.startswith("{")]
+    return printed, [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
 class Process:
     """The service above."""
 
     def __init__(self, folder: Path, mode: str = "good", *arguments: str, **environ: str) -> None:
         script = folder / "service.py"
         script.write_text(SERVICE)
+        self.read = ""
         self.process = subprocess.Popen(
             [sys.executable, str(script), *arguments],
             env=os.environ | {"GYROSTAT_REGISTRY__MODE": mode} | environ,
@@ -70,11 +94,15 @@ class Process:
 
     def line(self) -> str:
         assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+        while (line := self.process.stdout.readline()).startswith("{"):
+            self.read += line
+        return line.strip()
 
     def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
+        assert self.process.stdout is not None
+        self.read += self.process.stdout.read()  # what `line` has taken in already is in this reader's hands
+        _, err = self.process.communicate(timeout=30)
+        return self.process.returncode, self.read, err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -82,7 +110,15 @@ def test_a_signal_closes_in_order(tmp_path: Path, number: signal.Signals) -> Non
     service = Process(tmp_path)
     assert service.line() == "open"
     service.process.send_signal(number)
-    assert service.end() == (0, "closed\n", "")
+    code, out, err = service.end()
+    printed, lines = events(out)
+    assert (code, printed, err) == (0, ["closed"], "")
+    started, stopping, stopped = lines
+    assert [line["event"] for line in lines] == ["started", "stopping", "stopped"]
+    assert 0.02 < started["seconds"] < 60
+    assert stopping["why"] == number.name
+    assert (stopped["exit_code"], stopped["service"]) == (0, "gyrostat-registry")
+    assert stopped["seconds"] < 10
 
 
 def test_one_wish_that_arrives_twice_is_one(tmp_path: Path) -> None:
@@ -90,7 +126,8 @@ def test_one_wish_that_arrives_twice_is_one(tmp_path: Path) -> None:
     assert service.line() == "open"
     service.process.send_signal(signal.SIGTERM)
     service.process.send_signal(signal.SIGINT)
-    assert service.end() == (0, "closed\n", "")
+    code, out, _ = service.end()
+    assert (code, events(out)[0]) == (0, ["closed"])
 
 
 def test_check_reads_the_settings_and_ends(tmp_path: Path) -> None:
@@ -121,7 +158,9 @@ def test_bad_settings_are_code_2_and_name_the_variable(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_start_is_code_3_and_one_sentence(tmp_path: Path, mode: str, said: str) -> None:
-    assert Process(tmp_path, mode).end() == (3, "", f"gyrostat_registry: {said}\n")
+    code, out, err = Process(tmp_path, mode).end()
+    assert (code, err) == (3, f"gyrostat_registry: {said}\n")
+    assert [(line["event"], line["exit_code"]) for line in events(out)[1]] == [("stopped", 3)]
 
 
 def test_a_crash_is_code_1(tmp_path: Path) -> None:
@@ -134,13 +173,25 @@ def test_a_signal_while_starting_ends_at_once(tmp_path: Path) -> None:
     service = Process(tmp_path, "slow start")
     assert service.line() == "starting"
     service.process.send_signal(signal.SIGTERM)
-    assert service.end() == (0, "", "")
+    code, out, err = service.end()
+    assert (code, err) == (0, "")
+    assert [line["event"] for line in events(out)[1]] == ["stopping", "stopped"]
 
 
-def test_closing_has_a_limit(tmp_path: Path) -> None:
-    service = Process(tmp_path, "slow end")
+@pytest.mark.parametrize("mode", ["slow end", "deaf end", "stuck end"])
+def test_closing_has_a_limit(tmp_path: Path, mode: str) -> None:
+    service = Process(tmp_path, mode)
     assert service.line() == "open"
     service.process.send_signal(signal.SIGTERM)
     code, _, err = service.end()
     assert code == 1
     assert "closing took more than 0.3 s" in err
+
+
+def test_a_task_that_ignores_its_end_is_named_and_left(tmp_path: Path) -> None:
+    service = Process(tmp_path, "deaf task")
+    assert service.line() == "open"
+    service.process.send_signal(signal.SIGTERM)
+    code, out, _ = service.end()
+    assert code == 0
+    assert events(out)[1][-1]["left_running"] == ["deaf"]

@@ -110,6 +110,11 @@ class Route:
 class Producer(Protocol):
     """Sends events."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be sent at the moment; None when nothing is known to be wrong."""
+        ...
+
     async def send(self, event: Event) -> tuple[int, int]:
         """(partition, offset), after the log has it for good. Waits while the broker is down. Raises InvalidInput
         when the broker will never take it (too large)."""

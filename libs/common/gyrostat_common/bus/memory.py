@@ -127,6 +127,8 @@ class MemoryBus:
 
 
 class _MemoryProducer:
+    problem: str | None = None
+
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
 

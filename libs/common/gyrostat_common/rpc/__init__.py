@@ -4,7 +4,8 @@ what is safe to repeat; stored replies that make a repeat of a mutating call saf
 
 from gyrostat_common.rpc.client import as_errors, connect
 from gyrostat_common.rpc.context import actor, remaining_s
+from gyrostat_common.rpc.health import ask_health
 from gyrostat_common.rpc.replies import once
-from gyrostat_common.rpc.server import Server, Service, serve
+from gyrostat_common.rpc.server import Server, Service, listen, serve
 
-__all__ = ["Server", "Service", "actor", "as_errors", "connect", "once", "remaining_s", "serve"]
+__all__ = ["Server", "Service", "actor", "as_errors", "ask_health", "connect", "listen", "once", "remaining_s", "serve"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -34,7 +34,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """`quiet` methods (full names without the leading slash) are logged only when they fail. `most_s` is the deadline
     of a unary call that brings none."""
 
-    def __init__(self, quiet: frozenset[str] = frozenset(), most_s: float = 60.0) -> None:
+    def __init__(self, quiet: Set[str] = frozenset(), most_s: float = 60.0) -> None:
         self._quiet, self._most_s = quiet, most_s
         self._wrapped: dict[str, tuple[Any, Handler]] = {}
 

@@ -1,8 +1,14 @@
-"""Serves gRPC: our services, health, reflection. Closing: not serving, refuse new calls, finish those in flight."""
+"""Serves gRPC: health from the first moment, our services between opening and closing, reflection.
+
+The address is bound before anything else of a process, so that a second one on the same address is told at once and
+touches nothing. Until the services open, their calls get UNAVAILABLE, which a client tries again. Closing: not serving,
+refuse new calls, finish those in flight.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +17,22 @@ import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from gyrostat_common import telemetry
+from gyrostat_common.errors import CannotStart, Unavailable
+from gyrostat_common.health import Health
 from gyrostat_common.rpc.context import MAX_MESSAGE_BYTES
+from gyrostat_common.rpc.health import TruthServicer
 from gyrostat_common.rpc.interceptor import CallInterceptor
 from gyrostat_common.rpc.pools import JoinedPools
-from gyrostat_common.runtime import CannotStart
+from gyrostat_common.tasks import ended
 
 log = telemetry.get_logger("rpc")
 GRACE_S = 10.0
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
 
 @dataclass(frozen=True)
@@ -38,32 +46,69 @@ class Service:
     """Methods that are too many to log: a line only when they fail."""
 
 
+class _Routes(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Which method answers a call. Looks like a server to the generated functions that add servicers."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._handlers: list[grpc.GenericRpcHandler[Any, Any]] = []
+        self._shut = grpc.stream_stream_rpc_method_handler(self._refuse)
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler[Any, Any]]) -> None:
+        self._handlers += handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """The same methods as above, for implementations that can do more with them."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        if not self._health.answering:
+            return self._shut
+        return next((found for one in self._handlers if (found := one.service(details)) is not None), None)
+
+    async def _refuse(self, requests: Any, context: Any) -> AsyncIterator[Any]:
+        raise Unavailable(f"not now: {self._health.look().reason}")
+        yield  # a stream, as far as the library is concerned
+
+
 class Server:
-    """A running server."""
+    """A bound address that answers health; get one from `listen`."""
 
-    def __init__(self, port: int, health: HealthServicer) -> None:
-        self.port, self._health = port, health
+    def __init__(
+        self, port: int, server: grpc.aio.Server, health: Health, routes: _Routes, quiet: set[str], grace_s: float
+    ) -> None:
+        self.port = port
+        self._server, self._health, self._routes, self._quiet, self._grace_s = server, health, routes, quiet, grace_s
+        self.truth = TruthServicer(health)
 
-    async def set_serving(self, name: str, serving: bool) -> None:
-        """What health says of a service or model; "" is the server as a whole."""
-        await self._health.set(name, _SERVING if serving else _NOT_SERVING)
+    @asynccontextmanager
+    async def serving(self, services: Sequence[Service], pools: Sequence[DescriptorPool] = ()) -> AsyncIterator[None]:
+        """Lets calls in while the block runs. `pools` are private descriptor pools that reflection shows beside the
+        default one. At the end: not serving, new calls are refused, those in flight finish."""
+        for service in services:
+            service.add(service.servicer, self._routes)
+            self._quiet.update(f"{service.name}/{method}" for method in service.quiet)
+            self.truth.add(service.name)
+        names = [service.name for service in services]
+        pool = JoinedPools(descriptor_pool.Default(), *pools)
+        reflection = ReflectionServicer([*names, _HEALTH, _REFLECTION], pool=pool)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, self._routes)
+        self._health.opened()
+        await self.truth.tell()
+        log.info("serving", port=self.port, services=names)
+        try:
+            yield
+        finally:
+            self._health.closing()
+            await self.truth.tell()
+            await self._server.stop(self._grace_s)
 
 
 @asynccontextmanager
-async def serve(
-    address: str,
-    services: Sequence[Service],
-    *,
-    pools: Sequence[DescriptorPool] = (),
-    serving: bool = True,
-    deadline_s: float = 60.0,
-    grace_s: float = GRACE_S,
+async def listen(
+    address: str, health: Health, *, deadline_s: float = 60.0, grace_s: float = GRACE_S
 ) -> AsyncIterator[Server]:
-    """Serves while the block runs. `pools` are private descriptor pools that reflection shows beside the default one;
-    `serving` is what health says of the server ("") and its services at first. Raises CannotStart when the port is
-    taken.
-    """
-    quiet = frozenset(f"{service.name}/{method}" for service in services for method in service.quiet)
+    """Binds the address and answers health while the block runs. Raises CannotStart when the port is taken."""
+    quiet: set[str] = set()
     server = grpc.aio.server(
         interceptors=[CallInterceptor(quiet, deadline_s)],
         options=[
@@ -74,22 +119,36 @@ async def serve(
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ],
     )
-    health = HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    for service in services:
-        service.add(service.servicer, server)
-    names = [service.name for service in services]
-    _add_reflection(server, names, pools)
-    running = Server(_bound(server, address), health)
-    for name in ("", *names):
-        await running.set_serving(name, serving)
+    routes = _Routes(health)
+    running = Server(_bound(server, address), server, health, routes, quiet, grace_s)
+    health_pb2_grpc.add_HealthServicer_to_server(running.truth, server)
+    server.add_generic_rpc_handlers((routes,))
     await server.start()
-    log.info("listening", address=address, port=running.port, services=names)
+    log.info("listening", address=address, port=running.port)
+    telling = asyncio.create_task(running.truth.keep_telling(), name="tell health")
     try:
         yield running
     finally:
-        await health.enter_graceful_shutdown()
-        await server.stop(grace_s)
+        await ended(telling)
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def serve(
+    address: str,
+    services: Sequence[Service],
+    *,
+    health: Health | None = None,
+    pools: Sequence[DescriptorPool] = (),
+    deadline_s: float = 60.0,
+    grace_s: float = GRACE_S,
+) -> AsyncIterator[Server]:
+    """Listens and serves at once, for what has nothing to open in between."""
+    async with (
+        listen(address, health or Health(), deadline_s=deadline_s, grace_s=grace_s) as server,
+        server.serving(services, pools),
+    ):
+        yield server
 
 
 def _bound(server: grpc.aio.Server, address: str) -> int:
@@ -100,13 +159,3 @@ def _bound(server: grpc.aio.Server, address: str) -> int:
     if not port:
         raise CannotStart(f"cannot listen on {address}: stop what uses the port or choose another address")
     return port
-
-
-def _add_reflection(server: grpc.aio.Server, names: Sequence[str], pools: Sequence[DescriptorPool]) -> None:
-    shown = [
-        *names,
-        health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-        reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name,
-    ]
-    pool = JoinedPools(descriptor_pool.Default(), *pools)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(shown, pool=pool), server)

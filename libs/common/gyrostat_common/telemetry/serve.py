@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from gyrostat_common.runtime import CannotStart
+from gyrostat_common.errors import CannotStart
 from gyrostat_common.telemetry.metrics import render
+
+if TYPE_CHECKING:
+    from gyrostat_common.health import Health
 
 
 @asynccontextmanager
-async def serve_metrics(address: str, ready: Callable[[], str | None] = lambda: None) -> AsyncIterator[int]:
-    """Yields the bound port. `ready` says why the service is not ready, or None when it is."""
+async def serve_metrics(address: str, health: Health) -> AsyncIterator[int]:
+    """Yields the bound port. Raises CannotStart when it is taken."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(10):
-                while await _answer_one(reader, writer, ready):
+                while await _answer_one(reader, writer, health):
                     pass
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
@@ -35,13 +39,11 @@ async def serve_metrics(address: str, ready: Callable[[], str | None] = lambda: 
         server.close()
 
 
-async def _answer_one(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Callable[[], str | None]
-) -> bool:
+async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> bool:
     """One request; True when the connection stays open for the next."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, path, *_ = (*head.split("\r\n", 1)[0].split(" "), "", "")
-    status, kind, body = _page(method, path.partition("?")[0], ready)
+    status, kind, body = _page(method, path.partition("?")[0], health)
     keep = "connection: close" not in head.lower() and status == "200 OK"
     writer.write(
         f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
@@ -52,7 +54,7 @@ async def _answer_one(
     return keep
 
 
-def _page(method: str, path: str, ready: Callable[[], str | None]) -> tuple[str, str, bytes]:
+def _page(method: str, path: str, health: Health) -> tuple[str, str, bytes]:
     text = "text/plain; charset=utf-8"
     if method not in ("GET", "HEAD"):
         return "405 Method Not Allowed", text, b"only GET\n"
@@ -61,7 +63,7 @@ def _page(method: str, path: str, ready: Callable[[], str | None]) -> tuple[str,
     if path == "/healthz":
         return "200 OK", text, b"ok\n"
     if path == "/readyz":
-        if (reason := ready()) is None:
-            return "200 OK", text, b"ready\n"
-        return "503 Service Unavailable", text, f"{reason}\n".encode()
+        report = health.look()
+        status = "200 OK" if report.reason is None else "503 Service Unavailable"
+        return status, text, f"{report.sentence}\n".encode()
     return "404 Not Found", text, b"/metrics /healthz /readyz\n"

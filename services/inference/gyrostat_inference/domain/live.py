@@ -144,6 +144,12 @@ class LiveModels:
                 return f"{plan.model}:{plan.champion.number} is not loaded: {failed.get(plan.champion.number, '?')}"
         return None
 
+    def problem(self) -> str | None:
+        """What the plans ask for and the replica does not have, though it answers; None when it has everything."""
+        missing = [row for row in self.applied() if not row.loaded]
+        words = (f"{row.model}:{row.version} of plan revision {row.revision}: {row.reason}" for row in missing)
+        return f"not loaded: {'; '.join(words)}" if missing else None
+
     def applied(self) -> list[Applied]:
         """Every version of every plan, loaded or not."""
         rows = []

@@ -38,10 +38,6 @@ class Consumers:
         """Consumer → why it has stopped for good."""
         return {name: consumer.problem for name, consumer in self._running.items() if consumer.problem}
 
-    def not_ready(self) -> str | None:
-        """The first problem in one line; None when everything runs."""
-        return next((f"{name}: {problem}" for name, problem in self.problems().items()), None)
-
     async def lag(self) -> Mapping[str, int]:
         """Place → records waiting, asked of the log now; what was known before when it does not answer."""
         found: dict[str, int] = {}
