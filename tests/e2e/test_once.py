@@ -197,6 +197,15 @@ async def test_plans_change_once(lossy: Lossy) -> None:
     await one_revision(lambda: c.rollouts.retire(MODEL, reason="test"), "RetireModel")
 
 
+@loses("RepairPlanTopic")
+async def test_a_plan_is_published_again_once(lossy: Lossy, client: AsyncClient) -> None:
+    await a_live_model(client, "once-repaired")
+    key = b"production/once-repaired"
+    await _twice(lossy, "RepairPlanTopic", lambda: lossy.client.plans.repair_topic(key, reason="test"))
+    said = [one async for one in client.events.tail(["serving.plan"], from_beginning=True, follow=False)]
+    assert [one.payload.revision for one in said if one.key == key.decode()] == [1, 1]  # type: ignore[union-attr]
+
+
 @loses("ApproveRollout")
 async def test_a_proposed_roll_out_is_approved_once(lossy: Lossy, client: AsyncClient) -> None:
     await a_live_model(client, "once-proposed")

@@ -79,7 +79,7 @@ async def test_a_key_of_nobody_is_taken_away_when_asked(tmp_path: Path) -> None:
         await eventually(lambda: kept(registry.log) == {FOREIGN: None, NO_TEXT: b"x"})
         assert await asked() == both[1:]
         await eventually(lambda: kept(registry.log)[NO_TEXT] is None)
-        assert (await actions(registry)).count("plan.remove_key") == 2
+        assert (await actions(registry)).count("RepairPlanTopic") == 2
         await eventually(lambda: would([]))
 
 

@@ -23,6 +23,7 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
         self.rollouts: list[registry_pb2.Rollout] = []
         self.plans: dict[str, list[events_pb2.ServingPlan]] = {}
         self.replicas: list[events_pb2.PlanApplied] = []
+        self.unreadable: list[registry_pb2.PlanTopicRepair] = []
         self.runs: dict[str, model_pb2.Run] = {}
         self.artifacts: dict[str, bytes] = {}
         self.audit: list[registry_pb2.AuditEntry] = []
@@ -258,6 +259,12 @@ class FakeRegistry(Fake, registry_pb2_grpc.RegistryServiceServicer):
 
     def ListReplicas(self, request, context):
         return registry_pb2.ListReplicasResponse(replicas=self.replicas)
+
+    def RepairPlanTopic(self, request, context):
+        asked = [one for one in self.unreadable if request.key in (b"", one.key)]
+        if not request.dry_run:
+            self.unreadable = [one for one in self.unreadable if one not in asked]
+        return registry_pb2.RepairPlanTopicResponse(repairs=asked)
 
     def GetLineage(self, request, context):
         return registry_pb2.GetLineageResponse(nodes=[registry_pb2.LineageNode(kind="version", id=request.version)])

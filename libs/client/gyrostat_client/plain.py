@@ -28,9 +28,10 @@ def to_plain(value: Any) -> Any:
         return _single(value)
     if hasattr(value, "tolist"):
         return to_plain(value.tolist())
-    if hasattr(value, "__iter__"):
-        return [to_plain(item) for item in value]
-    return str(value)
+    try:
+        return [to_plain(item) for item in value]  # protobuf's repeated fields have no __iter__
+    except TypeError:
+        return str(value)
 
 
 def _message(value: Message) -> Any:

@@ -150,6 +150,18 @@ class AsyncPlans:
         reply = await self._registry.unary("ListReplicas", request, registry_pb2.ListReplicasResponse)
         return list(reply.replicas)
 
+    async def repair_topic(
+        self, key: bytes = b"", *, reason: str = "", dry_run: bool = False, request_id: str = ""
+    ) -> Sequence[registry_pb2.PlanTopicRepair]:
+        """Puts right what the registry cannot read in `serving.plan`: all of it, or one key. A dry run only says what
+        would be done.
+        """
+        request = registry_pb2.RepairPlanTopicRequest(
+            request_id=request_id or new_request_id(), key=key, reason=reason, dry_run=dry_run
+        )
+        reply = await self._registry.unary("RepairPlanTopic", request, registry_pb2.RepairPlanTopicResponse)
+        return list(reply.repairs)
+
 
 class AsyncAudit:
     """Who changed what, and why."""
@@ -192,6 +204,7 @@ class Plans(Blocking):
     list = blocking(AsyncPlans.list)
     watch = blocking_iterator(AsyncPlans.watch)
     replicas = blocking(AsyncPlans.replicas)
+    repair_topic = blocking(AsyncPlans.repair_topic)
 
 
 class Audit(Blocking):

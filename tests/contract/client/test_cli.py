@@ -28,6 +28,7 @@ COMMANDS = [
     ("promote", "fraud:3", "--reason", "why"),
     ("rollback", "fraud", "--reason", "why"),
     ("retire", "fraud", "--reason", "why", "--yes"),
+    ("autopilot",),
     ("autopilot", "fraud"),
     ("autopilot", "fraud", "off", "--reason", "why"),
     ("autopilot", "--all", "propose"),
@@ -50,6 +51,7 @@ COMMANDS = [
     ("plans", "show", "fraud"),
     ("plans", "history", "fraud"),
     ("audit", "list", "--by", "ada"),
+    ("topics", "repair", "serving.plan", "--yes"),
     ("episodes", "list", "--open"),
     ("episodes", "show", EPISODE),
     ("quality", "show", "fraud", "--by", "month"),
@@ -333,3 +335,34 @@ def test_status_breaks_no_word_and_fits_the_terminal(services, width):
     assert [word for word in words if word not in shown] == []
     assert "fraud's outcomes: 1,200 wait for their prediction" in shown
     assert ("propose" in shown or " on " in shown) is (width >= 100)
+
+
+def test_a_key_of_the_plan_topic_is_repaired_after_a_question(services, run, read):
+    mended = registry_pb2.PlanTopicRepair(key=b"production/fraud", action="republish", revision=7, found="offset 3")
+    foreign = registry_pb2.PlanTopicRepair(key=b"\xff", action="remove", found="offset 4")
+    services.registry.unreadable = [mended, foreign]
+    command = ("topics", "repair", "serving.plan", "--reason", "stray script")
+    assert [one["done"] for one in read(*command, "--dry-run")] == [False, False]
+    refused = run(*command, input="n\n")
+    assert refused.exit_code == 1
+    assert "would publish revision 7 again" in refused.stdout
+    assert "\\xff: would write a tombstone" in refused.stdout
+    assert run(*command, "--json", input="").exit_code == 1
+    assert len(services.registry.unreadable) == 2
+    one = read(*command, "--key", "production/fraud", "--yes")
+    assert one == [{"key": "production/fraud", "action": "republish", "revision": 7, "found": "offset 3", "done": True}]
+    assert run(*command, input="y\n").exit_code == 0
+    assert services.registry.unreadable == []
+    assert "nothing to repair" in run(*command).stdout
+    assert run("topics", "repair", "model.promoted").exit_code == 2
+
+
+def test_the_switch_for_all_models_can_be_looked_at(services, run):
+    run("autopilot", "--all", "propose", "--reason", "audit")
+    assert run("autopilot").stdout.strip() == "all models: propose"
+    assert run("autopilot", "off").exit_code == 2
+
+
+def test_nothing_is_an_empty_list_in_json(services, read):
+    services.trainer.datasets.clear()
+    assert read("datasets", "list") == []

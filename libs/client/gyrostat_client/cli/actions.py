@@ -108,8 +108,9 @@ def retire(
 def autopilot(
     ctx: typer.Context,
     words: Annotated[
-        list[str], typer.Argument(metavar="[MODEL] [on|propose|off]", help="Without a mode: what is in force.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[MODEL] [on|propose|off]", help="Without a mode: what is in force."),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="The switch for all models, which only ever narrows.")
     ] = False,
@@ -120,7 +121,7 @@ def autopilot(
     """Who decides about roll-outs: on (the system), propose (a person), off (nothing starts, open ones hold)."""
     from gyrostat_client.plain import word
 
-    model, mode = _switch(words, everything)
+    model, mode = _switch(words or [], everything)
     with session(ctx) as client:
         if mode:
             client.models.set_autopilot(mode, model, reason=reason, request_id=request_id)
@@ -140,10 +141,14 @@ def _switch(words: list[str], everything: bool) -> tuple[str, str]:
     """Model (empty: all) and mode (empty: only show) out of the words."""
     modes = ("on", "propose", "off")
     expected = 1 if everything else 2
+    if not words:
+        return "", ""
     mode = words[-1].lower() if words[-1].lower() in modes else ""
     names = words[:-1] if mode else words
     if len(words) > expected or (everything and names) or (not everything and len(names) != 1):
-        raise typer.BadParameter("it is `autopilot MODEL on|propose|off`, `autopilot MODEL`, or `autopilot --all off`")
+        raise typer.BadParameter(
+            "it is `autopilot [MODEL]`, `autopilot MODEL on|propose|off`, or `autopilot --all off`"
+        )
     return ("", mode) if everything else (names[0], mode)
 
 

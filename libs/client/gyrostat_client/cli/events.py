@@ -1,15 +1,16 @@
 """`gyrostat events …` and `gyrostat topics …`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gyrostat_client.cli.options import Json, OptionalModel
+from gyrostat_client.cli.options import Json, OptionalModel, Reason
 from gyrostat_client.cli.output import details, number, print_json, print_json_line, say, table, utc
 from gyrostat_client.cli.session import session
 
 if TYPE_CHECKING:
+    from gyrostat.registry.v1 import registry_pb2
     from gyrostat_client.events import TailedEvent
     from gyrostat_client.unroll import PredictionRow
 
@@ -122,6 +123,56 @@ def apply_topics(
     print_json(found) if as_json else _print_topics(found)
     if any(one.state in ("missing", "refused") for one in found):
         raise typer.Exit(1)
+
+
+@topics.command("repair", epilog="Example: gyrostat topics repair serving.plan --dry-run")
+def repair_topic(
+    ctx: typer.Context,
+    topic: Annotated[str, typer.Argument(metavar="serving.plan", help="The topic that holds state.")],
+    key: Annotated[
+        str, typer.Option("--key", "-k", help="Only this record key, also one that the registry can read.")
+    ] = "",
+    reason: Reason = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Writes over what cannot be read: our plan of the key again, or a tombstone where we have no such model."""
+    if topic != "serving.plan":
+        said = "only serving.plan is state; what cannot be handled in another topic goes to <group>.dlq"
+        raise typer.BadParameter(said, param_hint="serving.plan")
+    with session(ctx) as client:
+        found = client.plans.repair_topic(key.encode(), reason=reason, dry_run=True)
+        if found and not dry_run:
+            if not yes:
+                if not as_json:
+                    _print_repairs(found, done=False)
+                typer.confirm("Go on?", abort=True, err=True)
+            # What was shown is what is done, whatever has come since.
+            found = [done for one in found for done in client.plans.repair_topic(one.key, reason=reason)]
+    if as_json:
+        return print_json([{**_repair(one), "done": not dry_run} for one in found])
+    if not found:
+        return say("nothing to repair: the registry can read the newest record of every key", style="dim")
+    _print_repairs(found, done=not dry_run)
+
+
+def _repair(one: "registry_pb2.PlanTopicRepair") -> dict[str, Any]:
+    from gyrostat_common.bus.held import shown
+
+    return {"key": shown(one.key), "action": one.action, "revision": one.revision, "found": one.found}
+
+
+def _print_repairs(found: Sequence["registry_pb2.PlanTopicRepair"], *, done: bool) -> None:
+    for one in map(_repair, found):
+        what = (
+            f"{'published' if done else 'would publish'} revision {one['revision']} again"
+            if one["revision"]
+            else f"{'wrote' if done else 'would write'} a tombstone: the registry has no plan of this key"
+        )
+        say(f"{one['key']}: {what}")
+        if one["found"]:
+            say(f"  {one['found']}", style="dim")
 
 
 def lines(event: "TailedEvent") -> Iterator[str]:

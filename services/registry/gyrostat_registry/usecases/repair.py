@@ -49,12 +49,14 @@ class Repair:
 
     async def _carry_out(self, tx: Records, mending: Mending, caller: Caller, reason: str) -> None:
         known = plan_key(mending.key)
-        said = "; ".join(text for text in (reason, mending.found) if text)
-        if mending.action == REPUBLISH and known is not None:
-            await self._say_again(tx, known, caller, said)
-            return
-        await self._ledger.note(tx, caller, "plan.remove_key", shown(mending.key), reason=said)
-        await self._announcer.no_plan(mending.key)
+        plan = await tx.plan(*known) if mending.action == REPUBLISH and known is not None else None
+        detail = {"action": mending.action, "revision": mending.revision, "found": mending.found}
+        subject, model = shown(mending.key), plan.model if plan else ""
+        await self._ledger.note(tx, caller, "RepairPlanTopic", subject, model=model, reason=reason, detail=detail)
+        if plan is not None:
+            await self._announcer.plan(plan, caller)
+        else:
+            await self._announcer.no_plan(mending.key)
 
     async def compare(self, last: Mapping[Key, int], highest: Mapping[Key, int], *, sure: bool) -> int | None:
         """Republishes what is missing or older, and goes on above what is newer; how many plans went out.
@@ -81,7 +83,7 @@ class Repair:
                     missed[key] = own
                     if sure or self._suspects.get(key) == own:
                         said = f"the log held revision {last.get(key, 0)} instead of {own}"
-                        await self._say_again(tx, key, Caller(REGISTRY), said)
+                        await self._say_again(tx, key, said)
                         count += 1
         self._suspects = missed
         return count
@@ -100,11 +102,12 @@ class Repair:
         if now - self._answered.get(unreadable.key, now - ANSWER_AGAIN) < ANSWER_AGAIN:
             return 0
         self._answered[unreadable.key] = now
-        await self._say_again(tx, key, Caller(REGISTRY), f"a record over it cannot be read: {unreadable.found}")
+        await self._say_again(tx, key, f"a record over it cannot be read: {unreadable.found}")
         return 1
 
-    async def _say_again(self, tx: Records, key: Key, caller: Caller, reason: str) -> None:
+    async def _say_again(self, tx: Records, key: Key, reason: str) -> None:
         environment, model = key
+        caller = Caller(REGISTRY)
         plan = await tx.plan(environment, model)
         if plan is None:
             return
