@@ -355,7 +355,23 @@ async def test_a_spec_that_no_plan_can_carry_is_refused(registry: Registry) -> N
 
 async def test_passing_gates_without_a_champion_go_live_at_once(registry: Registry) -> None:
     await registry.model()
-    made = await registry.version(gates=passing_gates()[:1])
+    alone = "there is no champion to be compared with"
+    gates = [
+        model_pb2.GateResult(gate=gate.gate, not_measured=alone) if gate.gate in ("quality", "latency") else gate
+        for gate in passing_gates()
+    ]
+    made = await registry.version(gates=gates)
     assert made.version.stage == model_pb2.STAGE_CHAMPION
+    said = {gate.gate: gate for gate in made.version.gates}
+    assert said["quality"].reason == f"not measured: {alone}"
+    assert said["quality"].not_measured == alone
     pushed = await registry.version(weight=2.0, gates=[])
     assert not pushed.HasField("rollout")
+
+
+async def test_numbers_that_never_came_are_no_evidence(registry: Registry) -> None:
+    await registry.model()
+    made = await registry.version(gates=[model_pb2.GateResult(gate="size", numbers={"bytes": 1})])
+    assert made.version.stage == model_pb2.STAGE_REJECTED
+    assert "parity: label_flips did not come, and its threshold is 0" in made.version.stage_reason
+    assert not made.HasField("rollout")

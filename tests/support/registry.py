@@ -59,12 +59,16 @@ def passing_gates() -> list[model_pb2.GateResult]:
     return [
         model_pb2.GateResult(gate="parity", numbers={"max_difference": 1e-7, "label_flips": 0}),
         model_pb2.GateResult(gate="quality", numbers={"loss_delta_upper": -0.01}),
+        model_pb2.GateResult(gate="calibration", numbers={"ece": 0.01}),
+        model_pb2.GateResult(gate="latency", numbers={"ratio": 1.1}),
+        model_pb2.GateResult(gate="size", numbers={"bytes": 50_000}),
     ]
 
 
 def refused_gates() -> list[model_pb2.GateResult]:
     """Numbers that one default threshold refuses."""
-    return [model_pb2.GateResult(gate="quality", numbers={"loss_delta_upper": 0.02})]
+    others = [gate for gate in passing_gates() if gate.gate != "quality"]
+    return [*others, model_pb2.GateResult(gate="quality", numbers={"loss_delta_upper": 0.02})]
 
 
 @dataclass

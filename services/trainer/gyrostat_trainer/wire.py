@@ -45,12 +45,18 @@ def spec_from(spec: model_pb2.ModelSpec) -> TrainingSpec:
 
 def gate(result: Gate) -> model_pb2.GateResult:
     """A gate with its numbers."""
-    return model_pb2.GateResult(gate=result.gate, numbers=result.numbers, passed=result.passed, reason=result.reason)
+    return model_pb2.GateResult(
+        gate=result.gate,
+        numbers=result.numbers,
+        passed=result.passed,
+        reason=result.reason,
+        not_measured=result.not_measured,
+    )
 
 
 def gate_from(result: model_pb2.GateResult) -> Gate:
     """A gate as the registry judged it."""
-    return Gate(result.gate, dict(result.numbers), result.passed, result.reason)
+    return Gate(result.gate, dict(result.numbers), result.passed, result.reason, result.not_measured)
 
 
 def snapshot(rows: Snapshot) -> model_pb2.DatasetSnapshot:

@@ -121,9 +121,27 @@ def test_a_number_passes_exactly_up_to_its_threshold(value: float, limit: float)
 
 
 def test_numbers_without_a_threshold_are_shown_not_judged() -> None:
-    [gate] = judged([GateResult("data", {"missing_share": 0.9})], DEFAULT_GATES)
+    [gate] = judged([GateResult("data", {"missing_share": 0.9})], [])
     assert gate.passed
     assert "not judged" in gate.reason
+
+
+def test_a_threshold_without_its_number_refuses_unless_the_gate_says_why() -> None:
+    thresholds = [GateThreshold("parity.d", 1.0), GateThreshold("quality.delta", 0.0), GateThreshold("paritty.d", 1.0)]
+    why = "there is no champion"
+    came = [GateResult("parity", {"rows": 9.0}), GateResult("quality", {"loss": 1.0}, not_measured=why)]
+    parity, quality, misspelt = judged(came, thresholds)
+    assert not parity.passed
+    assert parity.reason == "d did not come, and its threshold is 1"
+    assert quality.passed
+    assert quality.reason == f"not measured: {why}"
+    assert (misspelt.gate, misspelt.passed) == ("paritty", False)
+    assert judged([], thresholds) == ()
+
+
+def test_every_default_threshold_wants_its_number() -> None:
+    refused = [gate.gate for gate in judged([GateResult("data", {"rows": 1.0})], DEFAULT_GATES) if not gate.passed]
+    assert sorted(refused) == ["calibration", "latency", "parity", "quality", "size"]
 
 
 @pytest.mark.parametrize("name", ["", "1a", "A", "a b", "ä", "a" * 64, "a\n", "../x"])

@@ -260,7 +260,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., latest_version: _Optional[int] = ..., aliases: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class GateResult(_message.Message):
-    __slots__ = ("gate", "numbers", "passed", "reason")
+    __slots__ = ("gate", "numbers", "passed", "reason", "not_measured")
     class NumbersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -272,11 +272,13 @@ class GateResult(_message.Message):
     NUMBERS_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NOT_MEASURED_FIELD_NUMBER: _ClassVar[int]
     gate: str
     numbers: _containers.ScalarMap[str, float]
     passed: bool
     reason: str
-    def __init__(self, gate: _Optional[str] = ..., numbers: _Optional[_Mapping[str, float]] = ..., passed: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+    not_measured: str
+    def __init__(self, gate: _Optional[str] = ..., numbers: _Optional[_Mapping[str, float]] = ..., passed: _Optional[bool] = ..., reason: _Optional[str] = ..., not_measured: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
     __slots__ = ("model", "number", "stage", "artifact", "signature", "profile", "run_id", "gates", "cause", "correlation_id", "created_at", "created_by", "description", "tags", "stage_reason")

@@ -8,24 +8,34 @@ from gyrostat_registry.domain.version import GateResult
 
 
 def judged(results: Iterable[GateResult], thresholds: Iterable[GateThreshold]) -> tuple[GateResult, ...]:
-    """Every result with `passed` and `reason` decided here. A number without a threshold is kept, not judged; a number
-    that is not a number never passes.
+    """Every result with `passed` and `reason` decided here; nothing when nothing was measured at all.
+
+    A number without a threshold is kept, not judged; one that is not a number never passes. A threshold whose number did
+    not come refuses, unless its gate says why it could not be measured: silence is no evidence.
     """
-    limits = {threshold.number: threshold.at_most for threshold in thresholds}
-    return tuple(_judged(result, limits) for result in results)
+    came = {result.gate: result for result in results}
+    if not came:
+        return ()
+    limits: dict[str, dict[str, float]] = {gate: {} for gate in came}
+    for threshold in thresholds:
+        gate, _, number = threshold.number.partition(".")
+        limits.setdefault(gate, {})[number] = threshold.at_most
+    return tuple(_judged(came.get(gate, GateResult(gate)), wanted) for gate, wanted in limits.items())
 
 
 def _judged(result: GateResult, limits: dict[str, float]) -> GateResult:
     refused, held = [], []
-    for name, value in sorted(result.numbers.items()):
-        limit = limits.get(f"{result.gate}.{name}")
-        if limit is None:
-            continue
-        if value <= limit:
+    for name, limit in sorted(limits.items()):
+        value = result.numbers.get(name)
+        if value is None:
+            if not result.not_measured:
+                refused.append(f"{name} did not come, and its threshold is {limit:.6g}")
+        elif value <= limit:
             held.append(f"{name} {value:.6g} ≤ {limit:.6g}")
         else:
             refused.append(f"{name} {value:.6g} is above {limit:.6g}")
     if refused:
         return replace(result, passed=False, reason="; ".join(refused))
-    note = "; ".join(held) or "shown, not judged"
-    return replace(result, passed=True, reason=note)
+    if result.not_measured:
+        held.append(f"not measured: {result.not_measured}")
+    return replace(result, passed=True, reason="; ".join(held) or "shown, not judged")

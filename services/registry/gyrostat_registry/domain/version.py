@@ -47,6 +47,7 @@ class GateResult:
     numbers: dict[str, float] = field(default_factory=dict)
     passed: bool = False
     reason: str = ""
+    not_measured: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The numbers of each gate. Here they are measured; whether they pass is the registry's to say.
 
-A number that could not be measured is left out rather than made up: a first version has no champion to be compared
-with.
+A number that could not be measured is left out rather than made up, and `not_measured` says why (a first version has no
+champion to be compared with): the registry refuses a version whose number is missing without a word.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gyrostat_trainer.domain.runs import Gate
 FEWEST_SLICE_ROWS = 200
 # A slice is guarded against being worse than the champion by more than this mean loss.
 SLICE_MARGIN = 0.01
+NO_CHAMPION = "there is no champion to be compared with"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def quality(proof: Proof, seed: int = 0) -> Gate:
     if proof.task == "binary":
         numbers["auc"] = auc(scalar_scores(proof.task, proof.candidate.scores), proof.labels)
     if proof.champion is None:
-        return Gate("quality", _finite(numbers), reason="no champion to be compared with")
+        return Gate("quality", _finite(numbers), not_measured=NO_CHAMPION)
     theirs = proof.champion.losses
     block = blocks(proof.event_times_us)
     difference = mean_difference(loss - theirs, block, seed=seed)
@@ -81,13 +82,13 @@ def quality(proof: Proof, seed: int = 0) -> Gate:
     return Gate("quality", _finite(numbers), reason=text)
 
 
-def slices(proof: Proof, seed: int = 0) -> Gate | None:
+def slices(proof: Proof, seed: int = 0) -> Gate:
     """Non-inferiority on every guarded slice.
 
     How many are worse than the champion by more than the margin, after Holm.
     """
-    if proof.champion is None or not proof.slices:
-        return None
+    if proof.champion is None:
+        return Gate("slices", {}, not_measured=NO_CHAMPION)
     difference = proof.candidate.losses - proof.champion.losses
     block = blocks(proof.event_times_us)
     found: list[tuple[str, float, float]] = []
@@ -99,7 +100,8 @@ def slices(proof: Proof, seed: int = 0) -> Gate | None:
                     (f"{name}={value}", float(difference[rows].mean()), _harm_p(difference[rows], block[rows]))
                 )
     if not found:
-        return None
+        why = f"no guarded slice has {FEWEST_SLICE_ROWS} held-out rows" if proof.slices else "no slices are guarded"
+        return Gate("slices", {}, not_measured=why)
     adjusted = holm([p for _, _, p in found])
     harmed = [name for (name, _, _), p in zip(found, adjusted, strict=True) if p < 0.05]
     worst = max(found, key=lambda item: item[1])
@@ -124,10 +126,10 @@ def _harm_p(difference: Floats, block: Ints) -> float:
     return float(special.stdtr(len(means) - 1, -t))
 
 
-def calibration(proof: Proof) -> Gate | None:
-    """Expected calibration error, and the mean score against the label rate."""
+def calibration(proof: Proof) -> Gate:
+    """Expected calibration error, and the mean score against the label rate; of a binary model."""
     if proof.task != "binary":
-        return None
+        return Gate("calibration", {}, not_measured=f"calibration of a {proof.task} model is not measured")
     scores = scalar_scores(proof.task, proof.candidate.scores)
     numbers = {
         "ece": calibration_error(scores, proof.labels),

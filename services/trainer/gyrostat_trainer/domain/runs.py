@@ -47,6 +47,7 @@ class Gate:
     numbers: dict[str, float]
     passed: bool = False
     reason: str = ""
+    not_measured: str = ""
 
 
 @dataclass(frozen=True)

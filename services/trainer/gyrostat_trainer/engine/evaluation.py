@@ -70,7 +70,7 @@ def evaluate(order: Order, out: Path) -> None:
         history_times=times,
     )
     (out / "profile.json").write_text(profile.to_json(), encoding="utf-8")
-    found = {"gates": [asdict(gate) for gate in measured if gate is not None], "importance": importance}
+    found = {"gates": [asdict(gate) for gate in measured], "importance": importance}
     (out / "evaluation.json").write_text(json.dumps(found, indent=1, sort_keys=True), encoding="utf-8")
 
 
@@ -141,7 +141,8 @@ def _data(order: Order, proof: pa.Table, fit: pa.Table, inputs: list[str]) -> Ga
 
 def _parity(order: Order, registered: Scorer) -> Gate:
     if not order.parity:
-        return Gate("parity", {"rows": 0.0}, reason="the pipeline left no parity.parquet: its own scores are not known")
+        why = "the pipeline left no parity.parquet: its own scores are not known"
+        return Gate("parity", {"rows": 0.0}, not_measured=why)
     table = pq.read_table(order.parity)
     columns = sorted((c for c in table.column_names if c.startswith("__score")), key=lambda c: (len(c), c))
     native = np.stack([table.column(c).to_numpy().astype(np.float64) for c in columns], axis=1)
@@ -211,7 +212,8 @@ def _latency(proof: pa.Table, model: Scorer, champion: Scorer | None) -> Gate:
     if champions:
         numbers["champion_p50_us"] = float(np.median(champions) * 1e6)
         numbers["ratio"] = float(np.quantile(spent, 0.25) / np.quantile(champions, 0.25))
-    return Gate("latency", numbers, reason=f"{LATENCY_ROWS} rows a request")
+    missing = "" if champions else gates.NO_CHAMPION
+    return Gate("latency", numbers, reason=f"{LATENCY_ROWS} rows a request", not_measured=missing)
 
 
 def main(arguments: list[str]) -> int:
