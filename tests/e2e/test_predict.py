@@ -12,6 +12,7 @@ import pytest
 
 from gyrostat.monitor.v1.monitor_pb2 import JoinedOutcome
 from gyrostat_client import AsyncClient, Outcome
+from gyrostat_client.explain import explain
 from gyrostat_local import LocalSystem
 from support.journeys import START, Traffic, a_live_model, archive_rows, archived, chance, eventually
 
@@ -102,6 +103,32 @@ async def test_every_answer_is_in_the_archive_once(client: AsyncClient, system: 
     await eventually(all_there, "320 rows are archived")
     rows = archive_rows(system, "counted")
     assert sorted(rows) == sorted((name, 1, "answer") for name in traffic.sent)
+
+
+async def test_a_retry_with_the_same_prediction_id_is_answered_archived_and_counted_once(client: AsyncClient) -> None:
+    await a_live_model(client, "retried")
+    name = "0199aaaa-bbbb-7ccc-8ddd-eeeeffff0002"
+    values = {"speed": [0.5, -0.5], "load": [0.0, 0.0]}
+    first = await client.inference.predict("retried", values, event_time=START, prediction_id=name)
+    again = await client.inference.predict("retried", values, event_time=START, prediction_id=name)
+    assert (first.id, first.outputs["probabilities"].tolist()) == (again.id, again.outputs["probabilities"].tolist())
+
+    async def told() -> bool:
+        return await archived(client, "retried", f"{name}/1") == [(1, "ROLE_ANSWER")] * 2
+
+    await eventually(told, "both answers are in the archive")
+    seen = START + timedelta(minutes=1)
+    await client.outcomes.record([Outcome("retried", 1.0, seen, prediction_id=f"{name}/{i}") for i in range(2)])
+
+    async def counted() -> bool:
+        rows = await client.quality.get("retried")
+        return [(row.version, row.predictions, row.outcomes) for row in rows] == [(1, 2, 2)]
+
+    await eventually(counted, "each row counts once")
+    (status,) = (await client.quality.status("retried")).models
+    assert (dict(status.archived_rows), status.repeated_rows) == ({"1/answer": 4}, 2)
+    explained = await explain(client, f"{name}/0")
+    assert "asked again with this id 1 time" in explained.text
 
 
 async def test_tritons_own_client_is_answered(client: AsyncClient, system: LocalSystem) -> None:

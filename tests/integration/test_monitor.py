@@ -245,3 +245,20 @@ async def test_a_profile_that_is_missing_leaves_rows_and_quality_but_no_tests(tm
         assert found.state == "no profile"
         assert found.archived_rows["1/answer"] == 200
         assert (await stub.ListEpisodes(api.ListEpisodesRequest(model="flights"))).episodes == []
+
+
+async def test_an_id_that_is_asked_again_is_archived_twice_and_counted_once(tmp_path: Path) -> None:
+    log = bus.MemoryBus()
+    async with log.producer() as producer, running(tmp_path, log) as (_, stub):
+        await a_served_plan(tmp_path, producer)
+        ids = [prediction_id(i) for i in range(3)]
+        await producer.send(said(a_frame(1, ids, [T0, T0, T0], [0.8] * 3), partition=0))
+        await producer.send(said(a_frame(2, ids[:1], [T0 + 9], [0.6]), partition=0))
+        await eventually(lambda: archived(tmp_path, "predictions") == 4, 30)
+        await log.settled()
+        found = await status(stub)
+        assert (found.archived_rows["1/answer"], found.repeated_rows) == (4, 1)
+        rows = (await stub.GetQuality(api.GetQualityRequest(model="flights"))).rows
+        assert [(r.version, r.predictions) for r in rows] == [(1, 3)]
+        told = (await stub.GetPrediction(api.GetPredictionRequest(id=str(ids[0])))).answers
+        assert [(a.frame_no, a.repeated) for a in told] == [(1, False), (2, True)]

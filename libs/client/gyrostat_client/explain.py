@@ -65,6 +65,8 @@ async def _prediction(client: AsyncClient, prediction_id: str) -> Link:
         )
     answer = answers[0]
     also = f"; also scored by {', '.join(f'{found.model}:{number}' for number in shadows)}" if shadows else ""
+    if again := sum(other.repeated for other in answers):
+        also += f"; asked again with this id {again} time{'s' * (again > 1)}, answered and not counted"
     text = (
         f"answered by {found.model}:{answer.version} ({answer.variant}, plan revision {answer.plan_revision}): "
         f"{_short(answer.outputs_json)}{also}"

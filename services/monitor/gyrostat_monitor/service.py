@@ -144,6 +144,7 @@ class MonitorServicer(MonitorServiceServicer):
             outcomes_parked=s.parked, outcomes_expired=c.get("outcomes_expired", 0),
             outcomes_duplicate=c.get("outcomes_duplicate", 0), label_coverage=s.coverage,
             label_lag_s=0.0 if math.isnan(s.lag_s) else s.lag_s, state=s.state, open_episodes=list(s.open_episodes),
+            repeated_rows=c.get("repeated/answer", 0) + c.get("repeated/shadow", 0),
         )  # fmt: skip
 
 
@@ -179,8 +180,9 @@ def _prediction(found: PredictionFound) -> api.GetPredictionResponse:
             inputs_json=_tensors(a, "in_"), outputs_json=_tensors(a, "out_"), stream=a["stream"],
             frame_no=a["frame_no"],
             rollout_id=a["rollout_id"], traceparent=a["traceparent"] or "", delta_version=a["delta_version"],
+            repeated=a["repeated"],
         )
-        for a in sorted(found.answers, key=lambda a: (a["role"], a["version"]))
+        for a in sorted(found.answers, key=_standing)
     ]  # fmt: skip
     outcomes = [
         api.JoinedOutcome(
@@ -193,6 +195,11 @@ def _prediction(found: PredictionFound) -> api.GetPredictionResponse:
     return api.GetPredictionResponse(
         id=found.id, model=found.model, answers=answers, outcomes=outcomes, episode_ids=list(found.episodes)
     )
+
+
+def _standing(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Answers before shadows, what counts first."""
+    return row["role"], row["repeated"], row["variant"] == "pinned", row["version"], row["arrival_time"]
 
 
 def _tensors(row: Mapping[str, Any], prefix: str) -> str:

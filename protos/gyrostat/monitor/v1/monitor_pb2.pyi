@@ -211,7 +211,7 @@ class GetQualityResponse(_message.Message):
     def __init__(self, rows: _Optional[_Iterable[_Union[Quality, _Mapping]]] = ...) -> None: ...
 
 class ArchivedAnswer(_message.Message):
-    __slots__ = ("version", "role", "variant", "plan_revision", "event_time", "arrival_time", "inputs_json", "outputs_json", "stream", "frame_no", "rollout_id", "traceparent", "delta_version")
+    __slots__ = ("version", "role", "variant", "plan_revision", "event_time", "arrival_time", "inputs_json", "outputs_json", "stream", "frame_no", "rollout_id", "traceparent", "delta_version", "repeated")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +225,7 @@ class ArchivedAnswer(_message.Message):
     ROLLOUT_ID_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     DELTA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_FIELD_NUMBER: _ClassVar[int]
     version: int
     role: _events_pb2.Role
     variant: str
@@ -238,7 +239,8 @@ class ArchivedAnswer(_message.Message):
     rollout_id: str
     traceparent: str
     delta_version: int
-    def __init__(self, version: _Optional[int] = ..., role: _Optional[_Union[_events_pb2.Role, str]] = ..., variant: _Optional[str] = ..., plan_revision: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., arrival_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs_json: _Optional[str] = ..., outputs_json: _Optional[str] = ..., stream: _Optional[str] = ..., frame_no: _Optional[int] = ..., rollout_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., delta_version: _Optional[int] = ...) -> None: ...
+    repeated: bool
+    def __init__(self, version: _Optional[int] = ..., role: _Optional[_Union[_events_pb2.Role, str]] = ..., variant: _Optional[str] = ..., plan_revision: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., arrival_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., inputs_json: _Optional[str] = ..., outputs_json: _Optional[str] = ..., stream: _Optional[str] = ..., frame_no: _Optional[int] = ..., rollout_id: _Optional[str] = ..., traceparent: _Optional[str] = ..., delta_version: _Optional[int] = ..., repeated: _Optional[bool] = ...) -> None: ...
 
 class JoinedOutcome(_message.Message):
     __slots__ = ("value", "observed_at", "recorded_at", "ingested_at", "source", "event_id", "winner")
@@ -317,7 +319,7 @@ class GetMonitorStatusRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("model", "watermark", "archived_rows", "duplicate_frames", "outcomes_received", "outcomes_joined", "outcomes_parked", "outcomes_expired", "outcomes_duplicate", "label_coverage", "label_lag_s", "state", "open_episodes")
+    __slots__ = ("model", "watermark", "archived_rows", "duplicate_frames", "outcomes_received", "outcomes_joined", "outcomes_parked", "outcomes_expired", "outcomes_duplicate", "label_coverage", "label_lag_s", "state", "open_episodes", "repeated_rows")
     class ArchivedRowsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -338,6 +340,7 @@ class ModelStatus(_message.Message):
     LABEL_LAG_S_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     OPEN_EPISODES_FIELD_NUMBER: _ClassVar[int]
+    REPEATED_ROWS_FIELD_NUMBER: _ClassVar[int]
     model: str
     watermark: _timestamp_pb2.Timestamp
     archived_rows: _containers.ScalarMap[str, int]
@@ -351,7 +354,8 @@ class ModelStatus(_message.Message):
     label_lag_s: float
     state: str
     open_episodes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[str] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., archived_rows: _Optional[_Mapping[str, int]] = ..., duplicate_frames: _Optional[int] = ..., outcomes_received: _Optional[int] = ..., outcomes_joined: _Optional[int] = ..., outcomes_parked: _Optional[int] = ..., outcomes_expired: _Optional[int] = ..., outcomes_duplicate: _Optional[int] = ..., label_coverage: _Optional[float] = ..., label_lag_s: _Optional[float] = ..., state: _Optional[str] = ..., open_episodes: _Optional[_Iterable[str]] = ...) -> None: ...
+    repeated_rows: int
+    def __init__(self, model: _Optional[str] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., archived_rows: _Optional[_Mapping[str, int]] = ..., duplicate_frames: _Optional[int] = ..., outcomes_received: _Optional[int] = ..., outcomes_joined: _Optional[int] = ..., outcomes_parked: _Optional[int] = ..., outcomes_expired: _Optional[int] = ..., outcomes_duplicate: _Optional[int] = ..., label_coverage: _Optional[float] = ..., label_lag_s: _Optional[float] = ..., state: _Optional[str] = ..., open_episodes: _Optional[_Iterable[str]] = ..., repeated_rows: _Optional[int] = ...) -> None: ...
 
 class GetMonitorStatusResponse(_message.Message):
     __slots__ = ("models", "lag_records", "archive_uri", "alerts")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -39,6 +39,16 @@ class ColumnValues:
     def is_text(self) -> bool:
         """Holds byte strings."""
         return self.datatype == "BYTES"
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> ColumnValues:
+        """Those rows alone, one flag a row."""
+        present = None if self.present is None else self.present[rows]
+        elements = np.repeat(rows, self.items)
+        if isinstance(self.values, list):
+            values: npt.NDArray[Any] | list[bytes] = [self.values[i] for i in np.flatnonzero(elements).tolist()]
+        else:
+            values = self.values[elements]
+        return replace(self, values=values, present=present)
 
     def scalars(self) -> npt.NDArray[np.float64] | list[str | None] | None:
         """The column as a profile bins it: floats with NaN, or texts with None; None when a row is not one value."""

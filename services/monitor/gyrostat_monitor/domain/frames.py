@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +57,25 @@ class Frame:
     def answers(self) -> bool:
         """Whether it drives drift and quality."""
         return self.role == ANSWER and self.counts
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> Frame:
+        """The frame with those rows alone, one flag a row."""
+        places = np.flatnonzero(rows).tolist()
+        new = {old: at for at, old in enumerate(places)}
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in places),
+            row_numbers=self.row_numbers[rows],
+            event_us=self.event_us[rows],
+            arrival_us=self.arrival_us[rows],
+            latency_us=self.latency_us[rows],
+            future=self.future[rows],
+            inputs=tuple(column.only(rows) for column in self.inputs),
+            outputs=tuple(column.only(rows) for column in self.outputs),
+            request_ids=tuple(self.request_ids[i] for i in places) if self.request_ids else (),
+            entities=tuple(self.entities[i] for i in places) if self.entities else (),
+            traces={new[i]: trace for i, trace in self.traces.items() if i in new},
+        )
 
 
 def scores_of(frame: Frame, task: str, score_output: str) -> Floats:

@@ -39,16 +39,29 @@ class Joins:
             insert = database.insert(tx, tables.answers).on_conflict_do_nothing()
             await tx.execute(insert, [{"model": model, "counted": None, **row} for row in answers])
 
-    async def answers(self, keys: Iterable[Key]) -> list[Answer]:
-        """Every version's answers to these predictions."""
+    async def answers(self, model: str, keys: Iterable[Key]) -> list[Answer]:
+        """Every version's answers to these predictions of a model."""
         wanted = set(keys)
         found: list[Answer] = []
         ids = sorted({key[0] for key in wanted})
         async with self._db.reading() as tx:
             a = tables.answers
             for start in range(0, len(ids), AT_ONCE):
-                query = select(a).where(a.c.id.in_(ids[start : start + AT_ONCE]))
+                query = select(a).where(a.c.id.in_(ids[start : start + AT_ONCE]), a.c.model == model)
                 found.extend(_answer(r) for r in await tx.execute(query) if (bytes(r.id), r.row) in wanted)
+        return found
+
+    async def scored(self, model: str, ids: Iterable[bytes]) -> list[tuple[Key, int, int]]:
+        """(prediction, version, role) of everything that is kept under these ids, whatever the row."""
+        wanted = sorted(set(ids))
+        found: list[tuple[Key, int, int]] = []
+        async with self._db.reading() as tx:
+            a = tables.answers
+            for start in range(0, len(wanted), AT_ONCE):
+                query = select(a.c.id, a.c.row, a.c.version, a.c.role).where(
+                    a.c.id.in_(wanted[start : start + AT_ONCE]), a.c.model == model
+                )
+                found.extend(((bytes(r.id), r.row), r.version, r.role) for r in await tx.execute(query))
         return found
 
     async def answers_of(self, model: str, version: int, from_us: int) -> list[Key]:
@@ -58,10 +71,9 @@ class Joins:
             query = select(a.c.id, a.c.row).where(a.c.model == model, a.c.event_us >= from_us, a.c.version == version)
             return [(bytes(r.id), r.row) for r in await tx.execute(query)]
 
-    async def save_labels(self, answers: Sequence[Answer], uniform: frozenset[Key]) -> None:
+    async def save_labels(self, model: str, answers: Sequence[Answer], uniform: frozenset[Key]) -> None:
         """What each answer is counted with now. `uniform`: predictions all of whose answers have the same label, so
-        that
-        one statement row does for all of them.
+        that one statement row does for all of them.
         """
         a = tables.answers
         together = {x.key: _label_text(x.counted) for x in answers if x.key in uniform}
@@ -77,7 +89,7 @@ class Joins:
             if x.key not in uniform
         ]
         whole = [{"k_id": key[0], "k_row": key[1], "label": label} for key, label in together.items()]
-        row = (a.c.id == bindparam("k_id")) & (a.c.row == bindparam("k_row"))
+        row = (a.c.id == bindparam("k_id")) & (a.c.row == bindparam("k_row")) & (a.c.model == model)
         one = row & (a.c.version == bindparam("k_version")) & (a.c.role == bindparam("k_role"))
         async with self._db.reading() as tx:
             for where, rows in ((row, whole), (one, apart)):
@@ -117,28 +129,30 @@ class Joins:
             async with self._db.reading() as tx:
                 await tx.execute(tables.outcomes.insert(), rows)
 
-    async def outcomes(self, keys: Iterable[Key]) -> dict[Key, list[Outcome]]:
-        """Outcomes of these predictions, joined or parked by id."""
+    async def outcomes(self, model: str, keys: Iterable[Key]) -> dict[Key, list[Outcome]]:
+        """Outcomes of these predictions of a model, joined or parked by id."""
         wanted = set(keys)
         found: dict[Key, list[Outcome]] = {}
         ids = sorted({key[0] for key in wanted})
         async with self._db.reading() as tx:
             t = tables.outcomes
             for start in range(0, len(ids), AT_ONCE):
-                query = select(t).where(t.c.id.in_(ids[start : start + AT_ONCE]), t.c.state != EXPIRED)
+                part = ids[start : start + AT_ONCE]
+                query = select(t).where(t.c.id.in_(part), t.c.model == model, t.c.state != EXPIRED)
                 for r in await tx.execute(query):
                     key = (bytes(r.id), r.id_row)
                     if key in wanted:
                         found.setdefault(key, []).append(_outcome(r))
         return found
 
-    async def outcomes_by_ref(self, refs: Iterable[str]) -> list[Outcome]:
-        """Outcomes that name their prediction so."""
+    async def outcomes_by_ref(self, model: str, refs: Iterable[str]) -> list[Outcome]:
+        """Outcomes of a model that name their prediction so."""
         async with self._db.reading() as tx:
             t, texts = tables.outcomes, sorted(set(refs))
             out: list[Outcome] = []
             for start in range(0, len(texts), AT_ONCE):
-                query = select(t).where(t.c.ref.in_(texts[start : start + AT_ONCE]), t.c.state != EXPIRED)
+                part = texts[start : start + AT_ONCE]
+                query = select(t).where(t.c.ref.in_(part), t.c.model == model, t.c.state != EXPIRED)
                 out.extend(_outcome(r) for r in await tx.execute(query))
             return out
 

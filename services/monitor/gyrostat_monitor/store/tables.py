@@ -51,8 +51,8 @@ transitions = Table(
 exemplars = Table("exemplars", METADATA, _text("row", key=True), _text("episode", key=True))
 answers = Table(
     "answers", METADATA,
-    Column("id", LargeBinary, primary_key=True), _long("row", key=True), _long("version", key=True),
-    Column("role", Integer, primary_key=True, autoincrement=False), _text("model"), _long("event_us"),
+    Column("id", LargeBinary, primary_key=True), _long("row", key=True), _text("model", key=True),
+    _long("version", key=True), Column("role", Integer, primary_key=True, autoincrement=False), _long("event_us"),
     Column("score", Float(53)), Column("vector", LargeBinary), Column("counted", Text),
     Index("answers_event", "model", "event_us"), sqlite_with_rowid=False,
 )  # fmt: skip

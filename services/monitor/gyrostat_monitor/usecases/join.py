@@ -22,22 +22,22 @@ class Join:
     async def predictions(self, model: str, keys: Iterable[Key], requests: Iterable[tuple[str, int]]) -> None:
         """Answers have been added: outcomes that waited for them, and those that named a request answered again."""
         wanted = set(keys)
-        waiting = await self._joins.outcomes(wanted)
+        waiting = await self._joins.outcomes(model, wanted)
         named = list(requests)
-        moved = await self._joins.outcomes_by_ref(f"request:{r}/{row}" for r, row in named) if named else []
+        moved = await self._joins.outcomes_by_ref(model, (f"request:{r}/{row}" for r, row in named)) if named else []
         if not waiting and not moved:
             return
         touched = set(waiting)
         if moved:
             touched |= await self._resolve_requests(model, moved)
-        await self._recount(model, touched, await self._joins.outcomes(touched))
+        await self._recount(model, touched, await self._joins.outcomes(model, touched))
 
     async def outcomes(self, model: str, new: Sequence[tuple[Outcome, str]], watermark_us: int | None) -> None:
         """New outcomes of one model, each with the source of its event."""
         keys = {o.ref.prediction for o, _ in new if o.ref.prediction is not None}
-        answers = await self._joins.answers(keys)
+        answers = await self._joins.answers(model, keys)
         at = {a.key: a.event_us for a in answers}
-        known = await self._joins.outcomes(keys)
+        known = await self._joins.outcomes(model, keys)
         placed = [(o, source, at.get(o.ref.prediction) if o.ref.prediction else None) for o, source in new]
         await self._joins.add_outcomes(placed)
         await self._records.count(model, {"outcomes_joined": sum(event_us is not None for *_, event_us in placed)})
@@ -52,7 +52,7 @@ class Join:
         by_request = [o for o in new if o.ref.request is not None]
         keys = await self._resolve_requests(model, by_request) if by_request else set()
         keys |= await self.entities(model, [o for o in new if o.ref.entity is not None], watermark_us)
-        await self._recount(model, keys, await self._joins.outcomes(keys))
+        await self._recount(model, keys, await self._joins.outcomes(model, keys))
 
     async def entities(self, model: str, outcomes: Sequence[Outcome], watermark_us: int | None) -> set[Key]:
         """Resolves outcomes that name an entity and a time, once everything up to that time has been seen."""
@@ -74,7 +74,7 @@ class Join:
         parked = await self._joins.parked_by_name(model, "entity:")
         keys = await self.entities(model, parked, watermark_us)
         if keys:
-            await self._recount(model, keys, await self._joins.outcomes(keys))
+            await self._recount(model, keys, await self._joins.outcomes(model, keys))
 
     async def _resolve_requests(self, model: str, outcomes: Sequence[Outcome]) -> set[Key]:
         """Outcomes by request id to the last answer to it; returns predictions old and new."""
@@ -93,7 +93,7 @@ class Join:
     async def _recount(self, model: str, keys: set[Key], outcomes: Mapping[Key, list[Outcome]]) -> None:
         if not keys:
             return
-        await self._count_again(model, await self._joins.answers(keys), outcomes)
+        await self._count_again(model, await self._joins.answers(model, keys), outcomes)
 
     async def _count_again(self, model: str, answers: Sequence[Answer], outcomes: Mapping[Key, list[Outcome]]) -> None:
         if not answers:
@@ -102,7 +102,7 @@ class Join:
         policy, plan = self._known.policy(model), self._known.plan(model)
         pairing = await self._known.pairing(plan)
         change = recount([(a, winner(outcomes.get(a.key, ()))) for a in answers], policy, pairing)
-        await self._joins.save_labels(change.answers, change.uniform)
+        await self._joins.save_labels(model, change.answers, change.uniform)
         quality = {(model, v, role, tick): sums for (v, role, tick), sums in change.quality.items()}
         await self._counts.add_quality(quality)
         lags: dict[str, int] = defaultdict(int)

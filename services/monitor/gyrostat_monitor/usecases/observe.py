@@ -19,6 +19,7 @@ from gyrostat_monitor.domain.judge import Traffic
 from gyrostat_monitor.domain.plan import Plan
 from gyrostat_monitor.domain.policy import Policy
 from gyrostat_monitor.domain.quality import QualitySums
+from gyrostat_monitor.domain.repeats import Heard, first_only
 from gyrostat_monitor.domain.watermark import Stream
 from gyrostat_monitor.usecases.advance import Advance
 from gyrostat_monitor.usecases.join import Join
@@ -61,13 +62,32 @@ class Observe:
 
     async def _take_in(self, model: str, frames: list[Frame]) -> None:
         policy, plan = self._known.policy(model), self._known.plan(model)
-        scores = [scores_of(f, policy.task, policy.score_output) for f in frames]
-        await self._add_ticks(model, policy, frames, scores)
-        keys, requests = await self._add_answers(model, policy, frames, scores)
+        requests = await self._add_names(model, policy, frames)
         await self._add_streams(model, frames)
+        await self._count_rows(model, frames)
+        counted = await self._first_only(model, frames)
+        scores = [scores_of(f, policy.task, policy.score_output) for f in counted]
+        await self._add_ticks(model, policy, counted, scores)
+        keys = await self._add_answers(model, policy, counted, scores)
         if plan is not None:
-            await self._add_traffic(plan, frames, scores)
+            await self._add_traffic(plan, counted, scores)
         await self._join.predictions(model, keys, requests)
+
+    async def _first_only(self, model: str, frames: list[Frame]) -> list[Frame]:
+        """The rows that count: the first answer to each prediction, the first score of each shadow."""
+        ids = {id_ for f in frames if f.counts for id_ in f.ids}
+        kept = first_only(frames, Heard(await self._joins.scored(model, ids)))
+        again = {f"repeated/{f.role}": 0 for f in frames}
+        for frame, counted in zip(frames, kept, strict=True):
+            again[f"repeated/{frame.role}"] += frame.rows - counted.rows
+        await self._records.count(model, again)
+        return [frame for frame in kept if frame.rows]
+
+    async def _count_rows(self, model: str, frames: list[Frame]) -> None:
+        taken: dict[str, int] = defaultdict(int)
+        for frame in frames:
+            taken[f"rows/{frame.version}/{frame.role}" if frame.counts else f"pinned/{frame.version}"] += frame.rows
+        await self._records.count(model, taken)
 
     async def _add_ticks(self, model: str, policy: Policy, frames: list[Frame], scores: list[Floats]) -> None:
         tick_us = policy.tick_s * 1_000_000
@@ -89,10 +109,6 @@ class Observe:
                 added[model, version, start] = (layout.key, tick)
         await self._counts.add_ticks(added)
         await self._counts.add_quality({k: [(QualitySums(predictions=n), 1)] for k, n in predictions.items()})
-        taken: dict[str, int] = defaultdict(int)
-        for frame in frames:
-            taken[f"rows/{frame.version}/{frame.role}" if frame.counts else f"pinned/{frame.version}"] += frame.rows
-        await self._records.count(model, taken)
         await self._note_late(model, [(version, start) for _, version, start in added])
 
     async def _note_late(self, model: str, touched: list[tuple[int, int]]) -> None:
@@ -109,10 +125,19 @@ class Observe:
                 await self._counts.mark_stale(model, version, late)
         await self._records.save_progress(model, latest)
 
-    async def _add_answers(
-        self, model: str, policy: Policy, frames: list[Frame], scores: list[Floats]
-    ) -> tuple[list[Key], list[tuple[str, int]]]:
-        rows, requests, entities, keys = [], [], [], []
+    async def _add_names(self, model: str, policy: Policy, frames: list[Frame]) -> list[tuple[str, int]]:
+        """The two other names of a prediction, those of a repeat too."""
+        requests, entities = [], []
+        for frame in frames:
+            if frame.role == ANSWER:
+                requests.extend(_requests(frame))
+                entities.extend(_entities(frame, policy.entity_input))
+        await self._joins.add_requests(model, requests)
+        await self._joins.add_entities(model, entities)
+        return [(r["request"], r["row"]) for r in requests]
+
+    async def _add_answers(self, model: str, policy: Policy, frames: list[Frame], scores: list[Floats]) -> list[Key]:
+        rows, keys = [], []
         for frame, score in zip(frames, scores, strict=True):
             role = (0 if frame.role == ANSWER else 1) if frame.counts else 2
             scalar = scalar_scores(policy.task, score).tolist()
@@ -128,13 +153,8 @@ class Observe:
                         "vector": vectors[i] if vectors else None,
                     }
                 )  # fmt: skip
-            if frame.role == ANSWER:
-                requests.extend(_requests(frame))
-                entities.extend(_entities(frame, policy.entity_input))
         await self._joins.add_answers(model, rows)
-        await self._joins.add_requests(model, requests)
-        await self._joins.add_entities(model, entities)
-        return keys, [(r["request"], r["row"]) for r in requests]
+        return keys
 
     async def _add_streams(self, model: str, frames: list[Frame]) -> None:
         now = self._known.now_us()

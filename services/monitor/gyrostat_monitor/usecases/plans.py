@@ -53,7 +53,7 @@ class ApplyPlan:
         assert pairing is not None
         keys = await self._joins.answers_of(plan.model, pairing.candidate, pairing.started_us)
         rows: dict[Key, dict[int, Answer]] = {}
-        for answer in await self._joins.answers(keys):
+        for answer in await self._joins.answers(plan.model, keys):
             if answer.role != 2:
                 rows.setdefault(answer.key, {})[answer.version] = answer
         tick_us = plan.policy.tick_s * 1_000_000

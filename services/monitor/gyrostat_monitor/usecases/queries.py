@@ -12,7 +12,9 @@ from gyrostat_common.times import from_us, to_us
 from gyrostat_monitor.domain.errors import EpisodeUnknown, PageTokenInvalid, PredictionUnknown
 from gyrostat_monitor.domain.frames import ANSWER, parse_row_id, row_id
 from gyrostat_monitor.domain.history import Judged, Told
+from gyrostat_monitor.domain.joins import Key
 from gyrostat_monitor.domain.quality import QualitySums
+from gyrostat_monitor.domain.repeats import repeats
 from gyrostat_monitor.domain.windows import Span, Window
 from gyrostat_monitor.usecases.known import Known
 from gyrostat_monitor.usecases.ports import ArchiveTables, Stores
@@ -122,10 +124,8 @@ class Queries:
         """From the archive. Raises PredictionUnknown, OutcomeInvalid for what is no id."""
         key = parse_row_id(text)
         name = row_id(*key)
-        known = await self._joins.answers([key])
-        event_us = known[0].event_us if known else None
         for candidate in [model] if model else await self._archive.models("predictions"):
-            answers = await self._archive.rows("predictions", candidate, name, event_us)
+            answers = await self._answers(candidate, key)
             if answers:
                 outcomes = await self._archive.rows("outcomes", candidate, name)
                 ranked = sorted(outcomes, key=lambda o: (o["recorded_at"], o["event_id"]))
@@ -134,6 +134,12 @@ class Queries:
                 return PredictionFound(name, candidate, answers, ranked, winner, episodes)
         where = f" of model {model!r}" if model else ""
         raise PredictionUnknown(f"no prediction {name}{where} in the archive (yet)")
+
+    async def _answers(self, model: str, key: Key) -> Sequence[Mapping[str, Any]]:
+        """The archive's rows, each with `repeated`: whether it answers an id anew, and so is not counted."""
+        known = [answer.event_us for answer in await self._joins.answers(model, [key])]
+        found = await self._archive.rows("predictions", model, row_id(*key), min(known, default=None))
+        return [{**row, "repeated": again} for row, again in zip(found, repeats(found), strict=True)]
 
     async def status(self, model: str) -> list[ModelStatus]:
         """One model, or all."""
@@ -161,6 +167,7 @@ class Queries:
 def coverage_and_lag(counters: Mapping[str, int]) -> tuple[float, float]:
     """Share of answers with an outcome, and the median seconds between them, from a model's counters."""
     answers = sum(n for name, n in counters.items() if name.startswith("rows/") and name.endswith(f"/{ANSWER}"))
+    answers -= counters.get(f"repeated/{ANSWER}", 0)
     lags = {int(name.removeprefix("lag/")): n for name, n in counters.items() if name.startswith("lag/")}
     sums = QualitySums(predictions=answers, outcomes=sum(lags.values()), lags=lags)
     return sums.coverage(), sums.median_lag_s()
