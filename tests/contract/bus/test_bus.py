@@ -212,6 +212,20 @@ async def test_lag_counts_what_is_not_committed(log: Log) -> None:
     assert await log.bus.lag("registry") == {"model.promoted": 2}
 
 
+async def test_positions_name_what_waits_also_where_nothing_was_ever_committed(log: Log) -> None:
+    await send(log, *(an_outcome(f"a{n}", partition=1) for n in range(3)))
+    heard = Heard()
+    async with log.bus.consume("monitor.archive", [bus.Route(OUTCOME, heard.one)]):
+        await heard.until(3)
+    found = {
+        (one.group, one.topic, one.partition): one for one in await log.bus.positions(["monitor", "monitor.archive"])
+    }
+    assert found["monitor", "outcome.recorded", 1].waiting == 3
+    assert found["monitor", "outcome.recorded", 0].waiting == 0
+    archived = found["monitor.archive", "outcome.recorded", 1]
+    assert (archived.at, archived.end, archived.waiting) == (3, 3, 0)
+
+
 async def test_an_event_beyond_the_topics_size_is_refused_to_its_sender(log: Log) -> None:
     with pytest.raises(InvalidInput, match="too large"):
         await send(log, an_event(PROMOTED(evidence="x" * 3_000_000)))

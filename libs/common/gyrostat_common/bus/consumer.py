@@ -28,6 +28,7 @@ from gyrostat_common.bus.connection import client_options, prefixed, short, unpr
 from gyrostat_common.bus.dispatch import ConsumerStopped, Dispatcher, Retries, dead_letter_of
 from gyrostat_common.bus.event import Route
 from gyrostat_common.bus.producer import KafkaProducer
+from gyrostat_common.bus.pulse import Pulse
 from gyrostat_common.settings import KafkaSettings
 from gyrostat_common.tasks import ended
 
@@ -57,12 +58,18 @@ class KafkaConsumer:
         retries: Retries,
         max_records: int,
     ) -> None:
-        self.problem: str | None = None
+        self.pulse = Pulse(group, retries.still_s)
+        self._stopped_for: str | None = None
         self.dispatcher = Dispatcher(group, routes, self._dead_letter, retries)
         self._kafka, self._group, self._producer, self._max_records = kafka, group, producer, max_records
         self._lock = asyncio.Lock()
         self._closed = asyncio.Event()
         self._expected: dict[TopicPartition, int] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """Why it has stopped for good, or that it stands still."""
+        return self._stopped_for or self.pulse.problem
 
     async def _dead_letter(self, record: codec.Incoming, error: BaseException, tries: int) -> None:
         await self._producer.send_record(dead_letter_of(self._group, record, error, tries))
@@ -80,14 +87,16 @@ class KafkaConsumer:
                 await self._connected()
                 return
             except ConsumerStopped as reason:
-                self.problem = str(reason)
+                self._stopped_for = str(reason)
                 stopped.labels(self._group).set(1)
-                log.error("consumer_stopped", group=self._group, reason=self.problem)
+                log.error("consumer_stopped", group=self._group, reason=self._stopped_for)
                 return
             except (KafkaError, OSError) as error:
                 log.warning("consumer_interrupted", group=self._group, error=short(error))
             except Exception as error:  # a consumer that ended without a word would be deaf for good
                 log.error("consumer_failed", group=self._group, error=repr(error), exc_info=error)
+            finally:
+                self.pulse.rest()
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._closed.wait()
@@ -109,7 +118,9 @@ class KafkaConsumer:
         )
         client.subscribe([prefixed(self._kafka, name) for name in names], listener=_Listener(self, client))
         try:
-            await client.start()
+            self.pulse.beat()
+            async with self.pulse.limited():
+                await client.start()
             log.info("consumer_connected", group=self._group, topics=names)
             while not self._closed.is_set():
                 await self.read_once(client)
@@ -119,7 +130,8 @@ class KafkaConsumer:
 
     async def read_once(self, client: AIOKafkaConsumer) -> None:
         """Fetches what there is, handles it, commits. A rebalance waits for the handling, never for the fetch."""
-        fetched = await client.getmany(timeout_ms=FETCH_MS, max_records=self._max_records)
+        async with self.pulse.limited():
+            fetched = await client.getmany(timeout_ms=FETCH_MS, max_records=self._max_records)
         if not fetched:
             self._measure(client, {})
             return

@@ -73,6 +73,11 @@ def _contract(descriptor: Any) -> TopicContract:
     )
 
 
+def heard_by(group: str) -> tuple[str, ...]:
+    """Topics that a group hears as the contract has it; nothing for a part of a service, which hears what it likes."""
+    return tuple(topic.name for topic in events() if group in topic.consumers and not topic.compacted)
+
+
 def dead_letters(group: str) -> TopicContract:
     """The topic for what a group could not handle."""
     return TopicContract(

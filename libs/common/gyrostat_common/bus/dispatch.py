@@ -38,6 +38,8 @@ class Retries:
     dead_letters: int = 100
     """More than this within `window_s`, and the consumer stops rather than empty the topic into the dead letters."""
     window_s: float = 600.0
+    still_s: float = 120.0
+    """A loop that completes no fetch for so long is told as a problem, and a fetch that takes so long is begun anew."""
 
 
 class Verdict(Enum):

@@ -83,6 +83,23 @@ class Held:
         return f"{self.topic}/{self.partition} offset {self.offset}, key {key}, cannot be handled: {self.reason}"
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far a group is in a partition: it goes on at `at`, and the log ends at `end`."""
+
+    group: str
+    topic: str
+    """Name without the site's prefix."""
+    partition: int
+    at: int
+    end: int
+
+    @property
+    def waiting(self) -> int:
+        """Records not committed yet."""
+        return max(0, self.end - self.at)
+
+
 Handler = Callable[[Received], Awaitable[object]]
 BatchHandler = Callable[[list[Received]], Awaitable[object]]
 StateHandler = Callable[[Received | Tombstone], Awaitable[object]]
@@ -169,4 +186,9 @@ class Bus(Protocol):
 
     async def lag(self, group: str) -> dict[str, int]:
         """Topic → records that the group has not committed yet."""
+        ...
+
+    async def positions(self, groups: Sequence[str]) -> list[Position]:
+        """How far these groups are, also in topics of theirs of which they have committed nothing yet. A group that we
+        may not look at is left out. Raises Unavailable while Kafka is down."""
         ...

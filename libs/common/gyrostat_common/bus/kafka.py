@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from google.protobuf.message import Message
 
+from gyrostat_common.bus import contract
 from gyrostat_common.bus.connection import client_options, prefixed, short, unprefixed
 from gyrostat_common.bus.consumer import KafkaConsumer, consuming
 from gyrostat_common.bus.dispatch import Retries
-from gyrostat_common.bus.event import OnHeld, Route, StateHandler
+from gyrostat_common.bus.event import OnHeld, Position, Route, StateHandler
 from gyrostat_common.bus.producer import KafkaProducer, producing
 from gyrostat_common.bus.state import KafkaStateReader, reading_state
 from gyrostat_common.errors import Unavailable
@@ -41,36 +42,65 @@ class KafkaBus:
 
     async def lag(self, group: str) -> dict[str, int]:
         """Topics that the group has committed something of. Raises Unavailable while Kafka is down."""
-        try:
-            committed = await self._committed(group)
-            ends = await self._ends([partition for partition, _ in committed])
-        except (KafkaError, OSError) as error:
-            raise Unavailable(f"Kafka does not answer: {short(error)}") from error
         lag: dict[str, int] = {}
-        for partition, offset in committed:
-            name = unprefixed(self._kafka, partition.topic)
-            lag[name] = lag.get(name, 0) + max(0, ends[partition] - offset)
+        for position in await self._positions([group], {}):
+            lag[position.topic] = lag.get(position.topic, 0) + position.waiting
         return lag
 
-    async def _committed(self, group: str) -> list[tuple[TopicPartition, int]]:
-        admin = AIOKafkaAdminClient(**client_options(self._kafka))
+    async def positions(self, groups: Sequence[str]) -> list[Position]:
+        """Of all partitions, in the order of the groups."""
+        return await self._positions(groups, {group: contract.heard_by(group) for group in groups})
+
+    async def _positions(self, groups: Sequence[str], heard: Mapping[str, Sequence[str]]) -> list[Position]:
+        try:
+            committed = await self._committed(groups)
+            return await self._ends(committed, heard)
+        except (KafkaError, OSError) as error:
+            raise Unavailable(f"Kafka does not answer: {short(error)}") from error
+
+    async def _committed(self, groups: Sequence[str]) -> dict[str, dict[TopicPartition, int]]:
+        admin, found = AIOKafkaAdminClient(**client_options(self._kafka)), {}
         try:
             await admin.start()
-            offsets = await admin.list_consumer_group_offsets(prefixed(self._kafka, group))
+            for group in groups:
+                try:
+                    offsets = await admin.list_consumer_group_offsets(prefixed(self._kafka, group))
+                except GroupAuthorizationFailedError:
+                    continue
+                found[group] = {partition: one.offset for partition, one in offsets.items() if one.offset >= 0}
         finally:
             await admin.close()
-        return [(partition, found.offset) for partition, found in offsets.items() if found.offset >= 0]
+        return found
 
-    async def _ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        if not partitions:
-            return {}
+    async def _ends(
+        self, committed: Mapping[str, dict[TopicPartition, int]], heard: Mapping[str, Sequence[str]]
+    ) -> list[Position]:
+        """The end of every partition that a group has committed of, or hears by the contract."""
         client = AIOKafkaConsumer(**client_options(self._kafka), enable_auto_commit=False)
         try:
             await client.start()
-            ends: dict[TopicPartition, int] = await client.end_offsets(partitions)
-            return ends
+            known = (await client._client.fetch_all_metadata()) if any(heard.values()) else None
+            unread = {
+                group: [
+                    TopicPartition(name, number)
+                    for topic in heard.get(group, ())
+                    for name in [prefixed(self._kafka, topic)]
+                    for number in (known.partitions_for_topic(name) or () if known else ())
+                    if TopicPartition(name, number) not in offsets
+                ]
+                for group, offsets in committed.items()
+            }
+            fresh = sorted({partition for partitions in unread.values() for partition in partitions})
+            every = sorted({partition for offsets in committed.values() for partition in offsets} | set(fresh))
+            begins = await client.beginning_offsets(fresh) if fresh else {}
+            ends = await client.end_offsets(every) if every else {}
         finally:
             await client.stop()
+        return [
+            Position(group, unprefixed(self._kafka, one.topic), one.partition, at, ends[one])
+            for group, offsets in committed.items()
+            for one, at in sorted((offsets | {new: begins[new] for new in unread[group]}).items())
+        ]
 
 
 @asynccontextmanager

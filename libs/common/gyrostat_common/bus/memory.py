@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from gyrostat_common.bus import codec, contract
 from gyrostat_common.bus.dispatch import ConsumerStopped, Dispatcher, Retries, dead_letter_of
-from gyrostat_common.bus.event import Event, Held, OnHeld, Received, Route, StateHandler
+from gyrostat_common.bus.event import Event, Held, OnHeld, Position, Received, Route, StateHandler
 from gyrostat_common.bus.held import StateKeys, StateStopped
 from gyrostat_common.bus.spans import sending, sent
 from gyrostat_common.errors import InvalidInput
@@ -73,6 +73,14 @@ class MemoryBus:
             topic: sum(len(log) - self._committed[group, topic, n] for n, log in enumerate(self.partitions(topic)))
             for topic in sorted(topics)
         }
+
+    async def positions(self, groups: Sequence[str]) -> list[Position]:
+        return [
+            Position(group, topic, number, self._committed[group, topic, number], len(log))
+            for group in groups
+            for topic in sorted({*contract.heard_by(group), *await self.lag(group)})
+            for number, log in enumerate(self.partitions(topic))
+        ]
 
     # What a test looks at
 

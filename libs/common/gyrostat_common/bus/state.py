@@ -18,6 +18,7 @@ from gyrostat_common.bus.connection import client_options, prefixed, short
 from gyrostat_common.bus.dispatch import Retries
 from gyrostat_common.bus.event import Held, OnHeld, StateHandler
 from gyrostat_common.bus.held import StateKeys, StateStopped
+from gyrostat_common.bus.pulse import Pulse
 from gyrostat_common.settings import KafkaSettings
 from gyrostat_common.tasks import ended
 
@@ -39,12 +40,13 @@ class KafkaStateReader:
         self._topic = contract.of_message(message).name
         self._keys = StateKeys(self._topic, handle, retries, on_held, time.monotonic)
         self.caught_up = self._keys.caught_up
+        self.pulse = Pulse(f"state {self._topic}", retries.still_s)
         self._stopped: str | None = None
 
     @property
     def problem(self) -> str | None:
         """Which key is held, or why the reader has stopped."""
-        return self._stopped or self._keys.problem
+        return self._stopped or self._keys.problem or self.pulse.problem
 
     @property
     def held(self) -> tuple[Held, ...]:
@@ -63,6 +65,8 @@ class KafkaStateReader:
                 return
             except (KafkaError, OSError) as error:
                 log.warning("state_reader_interrupted", topic=self._topic, error=short(error))
+            finally:
+                self.pulse.rest()
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
 
@@ -75,13 +79,16 @@ class KafkaStateReader:
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         try:
+            self.pulse.beat()
             await client.start()
             partitions = await self._partitions(client)
             client.assign(partitions)
             ends = await client.end_offsets(partitions)
             await client.seek_to_beginning(*partitions)
             while True:
-                for records in (await client.getmany(timeout_ms=200)).values():
+                async with self.pulse.limited():
+                    fetched = await client.getmany(timeout_ms=200)
+                for records in fetched.values():
                     for record in records:
                         await self._keys.take(_incoming(self._topic, record))
                 await self._keys.again()
