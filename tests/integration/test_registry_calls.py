@@ -375,3 +375,15 @@ async def test_numbers_that_never_came_are_no_evidence(registry: Registry) -> No
     assert made.version.stage == model_pb2.STAGE_REJECTED
     assert "parity: label_flips did not come, and its threshold is 0" in made.version.stage_reason
     assert not made.HasField("rollout")
+
+
+async def test_a_spec_does_without_a_default_threshold_by_asking_for_nothing(registry: Registry) -> None:
+    names = ("parity.max_difference", "parity.label_flips")
+    without = [model_pb2.GateThreshold(number=name, at_most=float("inf")) for name in names]
+    await registry.model(rollout=model_pb2.RolloutPolicy(gates=without))
+    gates = [gate for gate in passing_gates() if gate.gate != "parity"]
+    gates.append(model_pb2.GateResult(gate="parity", numbers={"rows": 0}, reason="no parity.parquet"))
+    made = await registry.version(gates=gates)
+    assert made.version.stage == model_pb2.STAGE_CHAMPION, made.version.stage_reason
+    kept = (await registry.stub.GetModel(pb.GetModelRequest(name="flights"))).model.spec.rollout.gates
+    assert {gate.number for gate in kept if gate.at_most == float("inf")} == set(names)

@@ -336,7 +336,11 @@ async def test_anybodys_command_is_a_pipeline_and_owes_nothing_but_a_model(tmp_p
         await world.import_history(labelled_rows(40))
         run = await world.ended((await world.start()).run.id)
     assert run.run.status == "succeeded", run.run.error
-    assert numbers(run)["parity.rows"] == 0
+    parity = next(gate for gate in registry.versions[0].gates if gate.gate == "parity")
+    assert dict(parity.numbers) == {"rows": 0}
+    # The registry refuses what has shown no parity, and says this.
+    assert "no parity.parquet" in parity.reason
+    assert not parity.not_measured
     assert numbers(run)["quality.loss"] > 0
     assert run.run.code_digest.startswith("sha256:")
     profile = Profile.from_json(registry.artifacts[registry.versions[0].profile_sha256])

@@ -72,3 +72,10 @@ def test_what_the_file_does_not_name_stays_as_it_is():
 
 def test_a_threshold_of_zero_is_written():
     assert "at_most: 0.0" in specs.write(specs.read("rollout: {gates: [{number: parity.label_flips, at_most: 0}]}"))
+
+
+def test_a_threshold_that_asks_for_nothing_survives_a_round_trip() -> None:
+    read = specs.read("rollout: {gates: [{number: parity.max_difference, at_most: .inf}]}")
+    assert read.rollout.gates[0].at_most == float("inf")
+    for as_json in (False, True):
+        assert specs.read(specs.write(read, as_json=as_json)) == read

@@ -136,6 +136,7 @@ def test_a_threshold_without_its_number_refuses_unless_the_gate_says_why() -> No
     assert quality.passed
     assert quality.reason == f"not measured: {why}"
     assert (misspelt.gate, misspelt.passed) == ("paritty", False)
+    assert [gate.passed for gate in judged(came, [GateThreshold("parity.d", float("inf"))])] == [True, True]
     assert judged([], thresholds) == ()
 
 
