@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 
-from gyrostat_common.bus import codec
+from gyrostat_common.bus import codec, contract
 from gyrostat_common.bus.producer import KafkaProducer, RecordTooLarge
+from gyrostat_common.bus.topics import State, TopicReport
 from gyrostat_common.settings import KafkaSettings
+from support.waiting import eventually
 
 RECORD = codec.Outgoing(topic="registry.dlq", key=b"k", value=b"v", headers=(("ce_id", b"1"),))
 
@@ -84,6 +86,57 @@ async def test_many_senders_share_one_new_client() -> None:
     broken, new = Client([OutOfOrderSequenceNumber()] * 5), Client([None] * 5)
     producer = producing_with(broken, new)
     assert await asyncio.gather(*(producer.send_record(RECORD) for _ in range(5))) == [(1, 42)] * 5
+
+
+class Cluster:
+    """Answers checks of topics with the next state; `open` holds the answers back."""
+
+    def __init__(self, *states: State) -> None:
+        self.states = list(states)
+        self.asked: list[str] = []
+        self.open = asyncio.Event()
+
+    async def check(self, kafka: KafkaSettings, wanted: Sequence[contract.TopicContract]) -> list[TopicReport]:
+        self.asked += [topic.name for topic in wanted]
+        await self.open.wait()
+        state = self.states.pop(0)
+        return [TopicReport(topic, topic.name, state, topic.partitions, 1, {}) for topic in wanted]
+
+
+def outcome(n: int) -> codec.Outgoing:
+    return codec.Outgoing(topic="outcome.recorded", key=f"{n}".encode(), value=b"v", headers=())
+
+
+@pytest.mark.parametrize("states", [[State.FINE], [State.MISSING, State.FINE]], ids=["fine", "made-meanwhile"])
+async def test_hundreds_of_first_records_ask_once_how_their_topic_stands(states: list[State]) -> None:
+    cluster, client = Cluster(*states), Client([None] * 500)
+    producer = KafkaProducer(KafkaSettings(), lambda: client, cluster.check)  # type: ignore[arg-type, return-value]
+    sending = [asyncio.create_task(producer.send_record(outcome(n))) for n in range(500)]
+    cluster.open.set()
+    await asyncio.gather(*sending)
+    assert cluster.asked == ["outcome.recorded"] * len(states)
+    assert len(client.sent) == 500
+
+
+async def test_a_sender_that_hangs_up_takes_the_answer_from_nobody() -> None:
+    cluster, client = Cluster(State.FINE), Client([None])
+    producer = KafkaProducer(KafkaSettings(), lambda: client, cluster.check)  # type: ignore[arg-type, return-value]
+    first, second = (asyncio.create_task(producer.send_record(outcome(n))) for n in range(2))
+    await eventually(lambda: cluster.asked)
+    first.cancel()
+    cluster.open.set()
+    assert await second == (1, 42)
+    assert first.cancelled()
+
+
+async def test_closing_ends_a_check_that_is_under_way() -> None:
+    cluster = Cluster(State.FINE)
+    producer = KafkaProducer(KafkaSettings(), lambda: Client([]), cluster.check)  # type: ignore[arg-type, return-value]
+    sending = asyncio.create_task(producer.send_record(outcome(1)))
+    await eventually(lambda: cluster.asked)
+    sending.cancel()
+    await producer.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "check outcome.recorded"]
 
 
 async def test_closing_stops_the_client() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaProducer
@@ -27,8 +27,10 @@ log = telemetry.get_logger("bus.producer")
 sent_total = telemetry.counter("gyrostat_producer_records", "Records sent and acknowledged", ("topic",))
 rebuilt_total = telemetry.counter("gyrostat_producer_rebuilt", "Times the producer was built anew after an error")
 
+Check = Callable[[KafkaSettings, Sequence[contract.TopicContract]], Awaitable[list[topics.TopicReport]]]
+
 MAX_REQUEST_BYTES = 2 * 1024 * 1024 + 65_536
-STOP_WITHIN_S = 10.0
+STOP_WITHIN_S = 5.0
 
 
 class RecordTooLarge(InvalidInput):
@@ -38,10 +40,12 @@ class RecordTooLarge(InvalidInput):
 class KafkaProducer:
     """One connection to the log, shared by all that send. Get one from `producing`."""
 
-    def __init__(self, kafka: KafkaSettings, make: Callable[[], AIOKafkaProducer] | None = None) -> None:
-        self._kafka = kafka
-        self._make = make
+    def __init__(
+        self, kafka: KafkaSettings, make: Callable[[], AIOKafkaProducer] | None = None, check: Check = topics.check
+    ) -> None:
+        self._kafka, self._make, self._check = kafka, make, check
         self._fine: set[str] = set()
+        self._checking: dict[str, asyncio.Task[bool]] = {}
         self._client: AIOKafkaProducer | None = None
         self._building = asyncio.Lock()
         self.problem: str | None = None
@@ -137,8 +141,16 @@ class KafkaProducer:
         """
         if topic in self._fine or (wanted := contract.of_topic(topic)) is None:
             return True
+        # A relay begins with hundreds of records at once: one of them asks, and all hear the answer.
+        asked = self._checking.get(topic)
+        if asked is None:
+            asked = self._checking[topic] = asyncio.create_task(self._found_fine(topic, wanted), name=f"check {topic}")
+            asked.add_done_callback(lambda _: self._checking.pop(topic, None))
+        return await asyncio.shield(asked)
+
+    async def _found_fine(self, topic: str, wanted: contract.TopicContract) -> bool:
         try:
-            [report] = await topics.check(self._kafka, [wanted])
+            [report] = await self._check(self._kafka, [wanted])
         except Unavailable as error:
             log.warning("topic_not_checked", topic=topic, error=str(error))  # may be forbidden to us; sending will tell
             return True
@@ -164,6 +176,8 @@ class KafkaProducer:
         await self._ready()
 
     async def close(self) -> None:
+        for asked in list(self._checking.values()):
+            await ended(asked)
         if self._client is not None:
             client, self._client = self._client, None
             await _stopped(client)
