@@ -1,8 +1,9 @@
 """State change and event leave in one transaction: `add` writes the event beside the state, the relay sends it.
 
 The relay sends strictly in order per topic and key, the next row after the ack of the one before; different keys go
-side by side. A row is deleted after its ack, so a crash between the two sends it again with the same id. A lease lets
-one relay work at a time, whatever the number of replicas of a service.
+side by side. A row is deleted after its ack, so a crash between the two sends it again with the same id; a relay that
+is closed waits for the acks under way and repeats nothing. A lease lets one relay work at a time, whatever the number
+of replicas of a service.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _SYSTEM = SystemClock()
 AT_ONCE = 500
 LEASE = timedelta(seconds=15)
 IDLE_S = 1.0
+CLOSE_WITHIN_S = 3.0
 PRUNE_EVERY = timedelta(hours=1)
 
 
@@ -92,18 +94,24 @@ class Relay:
         self._send_record: Callable[[codec.Outgoing], Awaitable[object]] | None = getattr(producer, "send_record", None)
         self._holder = str(uuid7())
         self._woken = asyncio.Event()
+        self._closing = False
         self._prune_at = clock.now()
 
     def wake(self) -> None:
         """There is something to send; `add` sees to it after the commit."""
         self._woken.set()
 
+    def close(self) -> None:
+        """Finish what is under way, begin nothing."""
+        self._closing = True
+        self._woken.set()
+
     async def run(self) -> None:
-        """Until cancelled. Sends when woken and once a second."""
-        while True:
+        """Until closed or cancelled. Sends when woken and once a second."""
+        while not self._closing:
             try:
                 self._woken.clear()
-                while await self.send_some():
+                while not self._closing and await self.send_some():
                     pass
                 await self._prune()
             except Unavailable as error:
@@ -140,6 +148,8 @@ class Relay:
     async def _send_chain(self, rows: Sequence[Row[tuple[object, ...]]], sent: list[int]) -> None:
         """Sends the rows of one key. An event that cannot be sent holds up its own key and no other."""
         for row in rows:
+            if self._closing:
+                return
             try:
                 await self._send(row)
             except Exception as error:  # one event's fault holds up its own key only
@@ -225,8 +235,12 @@ async def count(tx: AsyncConnection) -> int:
 
 
 @asynccontextmanager
-async def relay(db: Database, producer: Producer, name: str, clock: Clock = _SYSTEM) -> AsyncIterator[Relay]:
-    """Runs a relay while the block does. Rows that are left wait in the table for the next one."""
+async def relay(
+    db: Database, producer: Producer, name: str, clock: Clock = _SYSTEM, close_within_s: float = CLOSE_WITHIN_S
+) -> AsyncIterator[Relay]:
+    """Runs a relay while the block does; what is under way at its end has so long to be acknowledged. Rows that are
+    left wait in the table for the next one.
+    """
     working = Relay(db, producer, name, clock)
     db.when_outbox_grew.append(working.wake)
     task = asyncio.create_task(working.run(), name=f"relay {name}")
@@ -234,5 +248,7 @@ async def relay(db: Database, producer: Producer, name: str, clock: Clock = _SYS
         yield working
     finally:
         db.when_outbox_grew.remove(working.wake)
+        working.close()
+        await asyncio.wait({task}, timeout=close_within_s)
         await ended(task)
         await working.release()

@@ -27,9 +27,11 @@ class Sending:
         self.open = asyncio.Event()
         self.open.set()
         self.lose_ack_of: set[str] = set()
+        self.begun = 0
         self.sent: list[bus.Event] = []
 
     async def send(self, event: bus.Event) -> tuple[int, int]:
+        self.begun += 1
         await self.open.wait()
         self.sent.append(event)
         async with self._log.producer() as producer:
@@ -109,12 +111,40 @@ async def test_the_next_relay_sends_what_the_last_one_left(db: Database, log: bu
     stuck = Sending(log)
     stuck.open.clear()
     await put(db, *(an_outcome(f"p{n}") for n in range(3)))
-    async with outbox.relay(db, stuck, "monitor"):
-        pass
+    async with outbox.relay(db, stuck, "monitor", close_within_s=0):
+        await eventually(lambda: leased(db))
     assert await waiting(db) == 3
     async with outbox.relay(db, Sending(log), "monitor"):
         await until_empty(db)
     assert len(log.events(OUTCOME)) == 3
+
+
+async def test_a_relay_that_is_closed_hears_the_acks_under_way_and_nothing_is_repeated(
+    db: Database, log: bus.MemoryBus
+) -> None:
+    slow = Sending(log)
+    slow.open.clear()
+    plans, outcomes = [a_plan(1), a_plan(2)], [an_outcome(f"p{n}") for n in range(600)]
+    await put(db, *plans, *outcomes)
+    closing = asyncio.Event()
+
+    async def running() -> None:
+        async with outbox.relay(db, slow, "monitor", close_within_s=60):
+            await closing.wait()
+
+    task = asyncio.create_task(running())
+    await eventually(lambda: slow.begun == 499)  # of a batch of 500, all but the second record of one key
+    closing.set()
+    for _ in range(20):  # turns of the loop in which a relay that hangs up would do so
+        await asyncio.sleep(0)
+    slow.open.set()
+    await task
+    assert len(slow.sent) == 499
+    assert await waiting(db) == 103
+    async with outbox.relay(db, Sending(log), "monitor"):
+        await until_empty(db)
+    assert sorted(event.id for event in log.events(OUTCOME)) == sorted(event.id for event in outcomes)
+    assert [event.id for event in log.events(PLAN)] == [event.id for event in plans]
 
 
 async def test_an_event_sent_but_not_marked_is_sent_again_and_recognised(db: Database, log: bus.MemoryBus) -> None:
@@ -140,7 +170,7 @@ async def test_only_one_relay_works_at_a_time(db: Database, log: bus.MemoryBus) 
     clock = FixedClock(NOON)
     first, second = Sending(log), Sending(log)
     first.open.clear()
-    async with outbox.relay(db, first, "registry", clock=clock):
+    async with outbox.relay(db, first, "registry", clock=clock, close_within_s=0):
         await put(db, a_plan(1))
         await eventually(lambda: leased(db))
         other = outbox.Relay(db, second, "registry", clock)
