@@ -129,12 +129,22 @@ async def test_champion_and_canary_both_score_and_share_the_prediction_id():
     assert {rows.prediction_id for _, rows in bench.shadows.taken} == {bench.answers.taken[0][1].prediction_id}
 
 
-async def test_a_shadow_that_raises_is_counted_and_hurts_nobody():
+async def test_a_shadow_that_raises_is_logged_without_outputs_and_hurts_nobody():
     bench = Bench(a_plan(shadows=(a_shadow(6),)))
     bench.break_version(6)
     assert (await bench.predict.answer(a_call(rows=5))).variant == "champion"
     await bench.score_shadows()
-    assert bench.shadows.counted == {"shadow_failed": 5}
+    ((group, rows),) = bench.shadows.taken
+    assert (group.version, group.inputs, group.outputs, rows.rows, rows.columns) == (6, (), (), 5, [])
+    assert rows.prediction_id == bench.answers.taken[0][1].prediction_id
+
+
+async def test_a_canary_that_raises_is_logged_although_the_champion_answers():
+    bench = Bench(a_plan(canary=5, canary_weight=10_000))
+    bench.break_version(5)
+    assert (await bench.predict.answer(a_call(rows=2))).variant == "champion"
+    await bench.score_shadows()
+    assert [(group.version, group.outputs, rows.rows) for group, rows in bench.shadows.taken] == [(5, (), 2)]
 
 
 async def test_shadows_beyond_the_queue_are_dropped_and_counted():

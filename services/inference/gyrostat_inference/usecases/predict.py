@@ -48,6 +48,7 @@ class _Shadow:
     live: LiveModel
     number: int
     call: Call
+    rows: int
 
 
 class Predict:
@@ -90,7 +91,7 @@ class Predict:
         if taken.variant == "pinned":
             version.counters.pinned += 1
         record(self._answers, live, call, Scored(version, ANSWER, taken.variant, rows, outputs, spent))
-        self._queue_shadows(live, taken, call)
+        self._queue_shadows(live, taken, call, rows)
         if self._logging.strict:
             await self._answers.flush()
         self._meters.answered(call.model, taken.number, taken.variant, "OK", (perf_counter_ns() - started) / 1e9)
@@ -148,19 +149,18 @@ class Predict:
 
     # Shadows
 
-    def _queue_shadows(self, live: LiveModel, taken: Attempt, call: Call) -> None:
+    def _queue_shadows(self, live: LiveModel, taken: Attempt, call: Call, rows: int) -> None:
         for number in routing.shadows(live.plan, taken, call.prediction_id.hex()):
+            shadow = _Shadow(live, number, call, rows)
             try:
-                self._queue.put_nowait(_Shadow(live, number, call))
+                self._queue.put_nowait(shadow)
             except asyncio.QueueFull:
-                self._drop_shadow(live, number, call, "shadow_queue_full")
+                self._drop_shadow(shadow, "shadow_queue_full")
 
-    def _drop_shadow(self, live: LiveModel, number: int, call: Call, reason: str) -> None:
-        """Counted in the shadows' books: a row that was due and is not there."""
-        version = live.loaded.get(number)
-        batched = [t for t in call.tensors.values() if t.values.ndim] if version and version.signature.batched else []
-        self._shadows.count(batched[0].values.shape[0] if batched else 1, reason)
-        self._meters.shadow_dropped(live.plan.model, reason)
+    def _drop_shadow(self, shadow: _Shadow, reason: str) -> None:
+        """Counted in the shadows' books: rows that were due and are not there."""
+        self._shadows.count(shadow.rows, reason)
+        self._meters.shadow_dropped(shadow.live.plan.model, reason)
 
     async def run_shadows(self) -> None:
         """Scores queued shadows, one after the other, giving way to answers in between. Runs until cancelled."""
@@ -171,17 +171,18 @@ class Predict:
             self._queue.task_done()
 
     async def score_shadow(self, shadow: _Shadow) -> None:
-        """One shadow; whatever it raises is counted and hurts nobody."""
+        """One shadow. Whatever it raises hurts nobody, and is logged as rows without outputs: the judge counts them."""
         live, call, version = shadow.live, shadow.call, shadow.live.loaded.get(shadow.number)
         if version is None:
-            return self._drop_shadow(live, shadow.number, call, "shadow_not_loaded")
-        started = perf_counter_ns()
+            return self._drop_shadow(shadow, "shadow_not_loaded")
+        started, rows = perf_counter_ns(), shadow.rows
+        outputs: Sequence[Output] = ()
         try:
             rows = rows_of(version.name, version.signature, call.tensors, live.known_inputs, live.plan.spec.max_rows)
             outputs = await self._score(version, call, rows)
-        except GyrostatError:
+        except Exception:  # of any kind: a candidate is not to be trusted, and the next shadow must be scored
             version.counters.fail.add(perf_counter_ns() - started)
-            return self._drop_shadow(live, shadow.number, call, "shadow_failed")
+            self._meters.shadow_dropped(live.plan.model, "shadow_failed")
         spent = perf_counter_ns() - started
         record(self._shadows, live, call, Scored(version, SHADOW, "shadow", rows, outputs, spent))
 

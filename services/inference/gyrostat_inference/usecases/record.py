@@ -30,7 +30,9 @@ class AnswerLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What one version made of one call. `role` is ANSWER or SHADOW; the outputs are in the order of the signature."""
+    """What one version made of one call. `role` is ANSWER or SHADOW; the outputs are in the order of the signature,
+    none when the version could not score the rows.
+    """
 
     version: LoadedVersion
     role: int
@@ -46,7 +48,8 @@ def record(log: AnswerLog, live: LiveModel, call: Call, scored: Scored) -> None:
     if not routing.sampled(plan.spec.log_sample_rate, "log", call.prediction_id.hex()):
         return log.count(rows, "")
     batched = version.signature.batched
-    columns, shapes = _kept_inputs(version, call, rows)
+    # What a version could not score may not even fit its inputs; the answer's row holds what was asked.
+    columns, shapes = _kept_inputs(version, call, rows) if scored.outputs else ([], ())
     kept = [output for output in scored.outputs if not batched or output.values.shape[:1] == (rows,) or rows == 1]
     specs = tuple(_output_column(output, batched, rows) for output in kept)
     group = version.group(plan, scored.role, scored.variant, shapes, specs)

@@ -299,7 +299,7 @@ def _latency(policy: RolloutPolicy, evidence: Evidence, phase: Phase) -> Guard:
 
 
 def _errors(policy: RolloutPolicy, evidence: Evidence) -> Guard:
-    """Scores that are no numbers, beyond the baseline's own share and one percent."""
+    """Rows that a version could not score, or not with a number, beyond the baseline's own share and one percent."""
     cand, base = evidence.candidate, evidence.baseline
     if cand.scored == 0:
         return Guard("errors", Verdict.ADVANCE, {}, "nothing scored yet")
@@ -308,7 +308,7 @@ def _errors(policy: RolloutPolicy, evidence: Evidence) -> Guard:
     verdict = Verdict.ROLL_BACK if e >= 1.0 / policy.alpha else Verdict.ADVANCE
     share = cand.invalid / cand.scored
     return Guard(
-        "errors", verdict, {"invalid_share": share, "e": min(e, 1e300)}, f"{share:.2%} of its scores are invalid"
+        "errors", verdict, {"invalid_share": share, "e": min(e, 1e300)}, f"{share:.2%} of its rows have no valid score"
     )
 
 
