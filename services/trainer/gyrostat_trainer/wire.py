@@ -12,6 +12,7 @@ from gyrostat_common.times import from_us, to_proto
 from gyrostat_trainer.domain.runs import Gate, Run, Snapshot
 from gyrostat_trainer.domain.spec import TrainingSpec
 
+_KEPT_AS_IT_IS = (model_pb2.SENSITIVITY_UNSPECIFIED, model_pb2.SENSITIVITY_PLAIN)
 _TASKS = {model_pb2.TASK_MULTICLASS: "multiclass", model_pb2.TASK_REGRESSION: "regression"}
 
 
@@ -39,6 +40,7 @@ def spec_from(spec: model_pb2.ModelSpec) -> TrainingSpec:
         lag_s=label.lag_s,
         lateness_s=spec.monitor.lateness_s or usual.lateness_s,
         decision_threshold=label.decision_threshold or usual.decision_threshold,
+        private=tuple(sorted(name for name, kept in spec.sensitivity.items() if kept not in _KEPT_AS_IT_IS)),
         revision=spec.revision,
     )
 

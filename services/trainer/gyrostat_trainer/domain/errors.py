@@ -31,6 +31,10 @@ class TooFewRows(WrongState):
     """There are not enough labelled rows to train on."""
 
 
+class NothingToLearnFrom(WrongState):
+    """The archive does not hold the values that the model is asked with, and there is no dataset that does."""
+
+
 class JobFailed(WrongState):
     """The job's command ended with an error, ran out of time, or left no model."""
 

@@ -31,6 +31,8 @@ class TrainingSpec:
     lag_s: int = 0
     lateness_s: int = 300
     decision_threshold: float = 0.5
+    # Inputs that the archive does not hold as they were: hashed, bucketed or dropped before they were logged.
+    private: tuple[str, ...] = ()
     revision: int = 0
 
     def to_json(self) -> str:
@@ -39,7 +41,7 @@ class TrainingSpec:
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:
         fields: dict[str, Any] = json.loads(text)
-        return cls(**{**fields, "on": tuple(fields["on"]), "slices": tuple(fields["slices"])})
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
 def merged_parameters(*texts: str) -> dict[str, Any]:
