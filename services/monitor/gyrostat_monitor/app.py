@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from gyrostat.events.v1.events_pb2 import ServingPlan
 from gyrostat.monitor.v1.monitor_pb2_grpc import add_MonitorServiceServicer_to_server
@@ -100,7 +99,7 @@ def core_of(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
         settings.environment,
         int(settings.stream_silent_s * 1e6),
     )
-    announcer = Announcer(db, clock, lambda model: known.policy(model).owner)
+    announcer = Announcer(db, clock)
     archive = Archive(settings.archive_uri)
     stores = Stores(records, counts, joins, history)
     join, judging = Join(stores, known), Judging(stores, announcer, known)
@@ -135,10 +134,11 @@ async def opened(
             await core.known.load()
             async with core.records.transaction():
                 await core.records.touch_streams(to_us(clock.now()))
-            async with _running(settings, events, core, health) as consumers, _watching(settings, core, consumers):
-                servicer = MonitorServicer(
-                    db, core.record, core.queries, EventWords(), consumers.waiting, settings.archive_uri
-                )
+            async with (
+                _running(settings, events, core, health) as consumers,
+                _watching(settings, core, consumers) as watch,
+            ):
+                servicer = MonitorServicer(db, core.record, core.queries, EventWords(), watch, settings.archive_uri)
                 service = rpc.Service(servicer, add_MonitorServiceServicer_to_server, SERVICE)
                 async with server.serving([service]):
                     yield App(server.port, metrics_port, core)
@@ -146,30 +146,31 @@ async def opened(
 
 @asynccontextmanager
 async def _running(settings: Settings, events: bus.Bus, core: Core, health: Health) -> AsyncIterator[Consumers]:
-    consumers = Consumers(events, (GROUP, ARCHIVE_GROUP))
+    consumers = Consumers(events, bus.contract.GROUPS)
     # Outcomes are taken and questions answered whatever the log does: alarms, no reason to go away.
     health.alarms(consumers.problems)
-    hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s, partial(consumers.count, GROUP))
-    archives = Archives(core.archiving, settings.archive_interval_s, partial(consumers.count, ARCHIVE_GROUP))
+    hears = Hears(core.observe, core.take_in, core.plans, settings.observe_interval_s)
+    archives = Archives(core.archiving, settings.archive_interval_s)
     async with AsyncExitStack() as stack:
-        plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan))
+        plans = await stack.enter_async_context(events.read_state(ServingPlan, hears.on_plan, consumers.on_held))
         archive = await stack.enter_async_context(
             events.consume(ARCHIVE_GROUP, archives.routes(), max_records=MOST_RECORDS)
         )
         # Rows wait for the plan that names their version, so the loop may start before the plans have been read.
         loop = await stack.enter_async_context(events.consume(GROUP, hears.routes(), max_records=MOST_RECORDS))
-        for name, consumer in ((GROUP, loop), (ARCHIVE_GROUP, archive), ("serving.plan", plans)):
-            consumers.add(name, consumer)
+        consumers.add(GROUP, loop)
+        consumers.add(ARCHIVE_GROUP, archive)
+        consumers.reads("serving.plan", plans)
         yield consumers
 
 
 @asynccontextmanager
-async def _watching(settings: Settings, core: Core, consumers: Consumers) -> AsyncIterator[None]:
+async def _watching(settings: Settings, core: Core, consumers: Consumers) -> AsyncIterator[Watch]:
     limits = Limits(settings.no_predictions_s, settings.stuck_s)
     watch = Watch(core.stores, core.announcer, core.known, consumers, limits)
     task = asyncio.create_task(_watch(watch, settings.watch_interval_s), name="watch")
     try:
-        yield
+        yield watch
     finally:
         await ended(task)
 
@@ -179,6 +180,7 @@ async def _watch(watch: Watch, interval_s: float) -> None:
     while True:
         try:
             gauges.show(*await watch.look())
+            gauges.alerts(watch.firing())
         except GyrostatError as error:
             log.warning("watch_failed", detail=str(error)[:300])
         except Exception as error:  # the watch must not end in silence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -24,6 +24,7 @@ from gyrostat_monitor.domain.history import Told
 from gyrostat_monitor.domain.windows import Span, Window
 from gyrostat_monitor.usecases.outcomes import Given, RecordOutcomes
 from gyrostat_monitor.usecases.queries import EVER, ModelStatus, PredictionFound, QualityRow, Queries
+from gyrostat_monitor.usecases.watch import Watch
 from gyrostat_monitor.usecases.words import Words
 
 Context = Any
@@ -34,11 +35,11 @@ class MonitorServicer(MonitorServiceServicer):
     """gyrostat.monitor.v1.MonitorService. `words` turns domain values into events' messages and back."""
 
     def __init__(
-        self, database: Database, record: RecordOutcomes, queries: Queries, words: Words,
-        lag: Callable[[], Awaitable[Mapping[str, int]]], archive_uri: str,
+        self, database: Database, record: RecordOutcomes, queries: Queries, words: Words, watch: Watch,
+        archive_uri: str,
     ) -> None:  # fmt: skip
         self._db, self._record, self._queries, self._words = database, record, queries, words
-        self._lag, self._archive_uri = lag, archive_uri
+        self._watch, self._archive_uri = watch, archive_uri
 
     @rpc.once(lambda self: self._db)
     async def RecordOutcomes(self, request: api.RecordOutcomesRequest, context: Context) -> api.RecordOutcomesResponse:
@@ -131,8 +132,15 @@ class MonitorServicer(MonitorServiceServicer):
         self, request: api.GetMonitorStatusRequest, context: Context
     ) -> api.GetMonitorStatusResponse:
         models = [self._status(s) for s in await self._queries.status(request.model)]
+        alerts = [
+            api.FiringAlert(
+                alert_id=one.alert.id, summary=one.alert.summary, severity=one.alert.severity, owner=one.owner,
+                since=self._words.stamp(one.since_us),
+            )
+            for one in self._watch.firing()
+        ]  # fmt: skip
         return api.GetMonitorStatusResponse(
-            models=models, lag_records=dict(await self._lag()), archive_uri=self._archive_uri
+            models=models, lag_records=dict(self._watch.waiting()), archive_uri=self._archive_uri, alerts=alerts
         )
 
     def _status(self, s: ModelStatus) -> api.ModelStatus:

@@ -6,6 +6,7 @@ import pytest
 
 from gyrostat_common.clock import FixedClock
 from gyrostat_common.times import to_us
+from gyrostat_monitor.domain.alerts import Stand, Unreadable
 from gyrostat_monitor.domain.plan import Plan
 from gyrostat_monitor.domain.watermark import Stream
 from gyrostat_monitor.usecases.known import Known
@@ -20,7 +21,7 @@ class Memory:
     """Records, history and announcer in memory."""
 
     def __init__(self):
-        self.firing, self.told, self.stream = {}, [], {}
+        self.firing, self.told, self.alerts, self.stream = {}, [], [], {}
 
     async def streams(self, model):
         return self.stream
@@ -36,22 +37,29 @@ class Memory:
     async def open_episodes(self, model):
         return []
 
-    async def alert(self, alert_id, rule, model, severity, firing, summary):
-        self.told.append((rule, firing))
+    async def firing_alerts(self):
+        return {alert: 1 for alert, firing in self.firing.items() if firing}
+
+    async def alert(self, alert, owner, firing):
+        self.told.append((alert.rule, firing))
+        self.alerts.append(alert)
 
 
 class FakeConsumers:
     def __init__(self):
-        self.waiting, self.done, self.stopped = {}, {}, {}
+        self.where, self.why, self.bad = [], {}, []
 
-    async def lag(self):
-        return self.waiting
+    async def stands(self):
+        return self.where
 
-    def handled(self):
-        return self.done
+    def names(self):
+        return ["monitor", "monitor.archive"]
 
-    def problems(self):
-        return self.stopped
+    def stopped(self):
+        return self.why
+
+    def unreadable(self):
+        return self.bad
 
 
 class Transaction:
@@ -88,28 +96,71 @@ async def test_silence_of_a_live_model_is_told_once_and_taken_back(scene):
 async def test_a_consumer_with_records_waiting_that_does_not_move_is_stuck(scene):
     memory, consumers, clock, watch = scene
     memory.stream = {"s": Stream(0, to_us(START + timedelta(days=1)))}
-    place = "monitor/prediction.logged"
-    for records, handled in ((5, 10), (9, 20), (50, 30)):
-        consumers.waiting, consumers.done = {place: records}, {place: handled}
+    place = "registry/plan.applied"
+
+    def stand(at, waiting, partition=0):
+        return Stand("registry", "plan.applied", partition, at, waiting)
+
+    for records, at in ((5, 10), (9, 20), (50, 30)):
+        consumers.where = [stand(at, records)]
         clock.advance(timedelta(seconds=100))
         assert (await watch.look())[0][place] == 0  # it moves, however much waits
+    consumers.where = [stand(30, 50), stand(7, 0, partition=1)]
     clock.advance(timedelta(seconds=121))
     behind, figures = await watch.look()
     assert behind[place] == 121
+    assert "50 records of plan.applied/0 waiting from offset 30" in memory.alerts[0].summary
+    assert memory.alerts[0].evidence["records"] == "50"
+    [firing] = watch.firing()
+    assert (firing.alert.id, firing.alert.severity) == ("stuck-consumer/registry/plan.applied", "critical")
+    consumers.where = [stand(30, 60), stand(9, 0, partition=1)]
+    clock.advance(timedelta(seconds=1))
+    assert (await watch.look())[0][place] == 122  # another partition that moves is no excuse
     assert memory.told == [("stuck consumer", True)]
     assert figures[0].coverage == 0.4
     assert 3000 < figures[0].lag_s < 4200
-    consumers.waiting = {place: 0}
+    consumers.where = [stand(90, 0)]
     await watch.look()
     assert memory.told[-1] == ("stuck consumer", False)
+    assert watch.firing() == []
 
 
 async def test_a_consumer_that_stopped_for_good_is_told(scene):
     memory, consumers, _, watch = scene
-    consumers.stopped = {"monitor": "100 records became dead letters"}
+    consumers.why = {"monitor": "100 records became dead letters"}
     await watch.look()
     await watch.look()
     assert memory.told == [("consumer stopped", True)]
+
+
+async def test_state_that_cannot_be_read_is_told_with_its_place_and_taken_back(scene):
+    memory, consumers, _, watch = scene
+    consumers.bad = [Unreadable("serving.plan", 0, 7, "production/flights", "header ce_id is missing")]
+    await watch.look()
+    await watch.look()
+    assert memory.told == [("unreadable state", True)]
+    [alert] = memory.alerts
+    assert (alert.model, alert.severity) == ("flights", "critical")
+    assert {
+        "topic": "serving.plan",
+        "offset": "7",
+        "reason": "header ce_id is missing",
+    }.items() <= alert.evidence.items()
+    assert "gyrostat topics repair serving.plan" in alert.summary
+    consumers.bad = []
+    await watch.look()
+    assert memory.told[1:] == [("unreadable state", False)]
+
+
+async def test_an_alert_of_the_last_run_is_taken_back_only_when_it_is_known_to_be_over(scene):
+    memory, consumers, _, watch = scene
+    memory.firing["unreadable-state/serving.plan/somebody"] = True
+    consumers.bad = None  # the topic is being read
+    await watch.look()
+    assert memory.told == []
+    consumers.bad = []
+    await watch.look()
+    assert memory.told == [("unreadable state", False)]
 
 
 def test_coverage_without_answers_is_nothing():

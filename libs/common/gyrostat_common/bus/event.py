@@ -78,9 +78,14 @@ class Held:
     key: bytes | None
     reason: str
 
+    @property
+    def shown_key(self) -> str:
+        """For people; bytes that are no text are escaped."""
+        return "" if self.key is None else self.key.decode(errors="backslashreplace")
+
     def __str__(self) -> str:
-        key = "" if self.key is None else self.key.decode(errors="backslashreplace")
-        return f"{self.topic}/{self.partition} offset {self.offset}, key {key}, cannot be handled: {self.reason}"
+        place = f"{self.topic}/{self.partition} offset {self.offset}"
+        return f"{place}, key {self.shown_key}, cannot be handled: {self.reason}"
 
 
 @dataclass(frozen=True)

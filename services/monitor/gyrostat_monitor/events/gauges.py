@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from gyrostat_common import telemetry
+from gyrostat_monitor.domain.alerts import Firing
 from gyrostat_monitor.usecases.watch import Figures
 
 
@@ -20,9 +22,20 @@ class Gauges:
         )
         self._lag = telemetry.gauge("gyrostat_label_lag_seconds", "Median event time to the outcome", ("model",))
         self._behind = telemetry.gauge(
-            "gyrostat_consumer_lag_seconds", "Wall time without movement", ("group", "topic")
+            "gyrostat_consumer_stuck_seconds",
+            "Wall time that a group has had records waiting and not moved, as the monitor sees it in the log",
+            ("group", "topic"),
         )
+        self._firing = telemetry.gauge("gyrostat_alerts_firing", "Alerts that fire now", ("rule",))
+        self._rules: set[str] = set()
         self._shown: set[tuple[str, str, str]] = set()
+
+    def alerts(self, firing: Sequence[Firing]) -> None:
+        """A rule that has fired stays, at 0."""
+        counts = Counter(one.alert.rule for one in firing)
+        self._rules |= counts.keys()
+        for rule in self._rules:
+            self._firing.labels(rule).set(counts[rule])
 
     def show(self, behind: Mapping[str, float], figures: Sequence[Figures]) -> None:
         """Sets every gauge; a closed episode goes to 0."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import telemetry
@@ -17,7 +17,6 @@ from gyrostat_monitor.usecases.plans import ApplyPlan
 
 log = telemetry.get_logger("monitor")
 MOST_LINKS = 64
-Handled = Callable[[Sequence[Received]], None]
 
 
 class Pace:
@@ -41,10 +40,8 @@ class Pace:
 class Hears:
     """The loop's consumer: windows and join."""
 
-    def __init__(
-        self, observe: Observe, outcomes: TakeInOutcomes, plans: ApplyPlan, interval_s: float, handled: Handled
-    ) -> None:
-        self._observe, self._outcomes, self._plans, self._handled = observe, outcomes, plans, handled
+    def __init__(self, observe: Observe, outcomes: TakeInOutcomes, plans: ApplyPlan, interval_s: float) -> None:
+        self._observe, self._outcomes, self._plans = observe, outcomes, plans
         self._pace = Pace(interval_s)
 
     def routes(self) -> list[Route]:
@@ -60,23 +57,19 @@ class Hears:
         frames = [decoding.frame(_prediction(r)) for r in batch]
         await self._pace()
         await self._observe.frames(frames, _positions(batch), batch[-1].event.id)
-        self._handled(batch)
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
         outcomes = [decoding.outcome(r) for r in batch]
         # No pace of its own: waiting here would hold up the frames, which move event time.
         await self._outcomes(outcomes, _positions(batch), batch[-1].event.id)
-        self._handled(batch)
 
     async def _on_promoted(self, received: Received) -> None:
-        self._handled([received])
         m = received.event.payload
         assert isinstance(m, pb.ModelPromoted)
         # The plan, which comes as state, is what acts; this is the line in the log that says when it was heard.
         log.info("champion_changed", model=m.model, before=m.version_before, after=m.version_after, cause=m.cause)
 
     async def _on_applied(self, received: Received) -> None:
-        self._handled([received])
         m = received.event.payload
         assert isinstance(m, pb.PlanApplied)
         for v in m.versions:
@@ -97,8 +90,8 @@ class Hears:
 class Archives:
     """The archive's consumer, a group of its own."""
 
-    def __init__(self, archiving: Archiving, interval_s: float, handled: Handled) -> None:
-        self._archiving, self._handled = archiving, handled
+    def __init__(self, archiving: Archiving, interval_s: float) -> None:
+        self._archiving = archiving
         self._frames, self._outcomes = Pace(interval_s), Pace(interval_s)
 
     def routes(self) -> list[Route]:
@@ -118,14 +111,12 @@ class Archives:
         else:
             await self._archiving.frames(frames)
         await self._archiving.resolved()
-        self._handled(batch)
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
         outcomes = [decoding.outcome(r)[1] for r in batch]
         await self._outcomes()
         await self._archiving.outcomes(outcomes)
         await self._archiving.resolved()
-        self._handled(batch)
 
 
 def _prediction(received: Received) -> pb.PredictionLogged:

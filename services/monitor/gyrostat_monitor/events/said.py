@@ -3,7 +3,7 @@ transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import outbox, telemetry
@@ -11,6 +11,7 @@ from gyrostat_common.bus import Event
 from gyrostat_common.clock import Clock
 from gyrostat_common.database import Database
 from gyrostat_common.times import to_proto
+from gyrostat_monitor.domain.alerts import Alert
 from gyrostat_monitor.domain.episodes import Episode
 from gyrostat_monitor.domain.judge import Judgement
 from gyrostat_monitor.domain.outcomes import Outcome
@@ -24,8 +25,8 @@ log = telemetry.get_logger("monitor")
 class Announcer:
     """Puts events into the outbox."""
 
-    def __init__(self, database: Database, clock: Clock, owner: Callable[[str], str]) -> None:
-        self._db, self._clock, self._owner = database, clock, owner
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._db, self._clock = database, clock
 
     async def episode(self, episode: Episode, event_id: str, causation_id: str) -> None:
         """drift.detected."""
@@ -66,17 +67,18 @@ class Announcer:
         async with self._db.transaction() as tx:
             await outbox.add_all(tx, events)
 
-    async def alert(self, alert_id: str, rule: str, model: str, severity: str, firing: bool, summary: str) -> None:
+    async def alert(self, alert: Alert, owner: str, firing: bool) -> None:
         """alert.raised."""
         now = self._clock.now()
         payload = pb.AlertRaised(
-            alert_id=alert_id, rule=rule, model=model, severity=severity, firing=firing, owner=self._owner(model),
-            summary=summary, at=to_proto(now),
+            alert_id=alert.id, rule=alert.rule, model=alert.model, severity=alert.severity, firing=firing, owner=owner,
+            summary=alert.summary, at=to_proto(now), evidence=alert.evidence,
         )  # fmt: skip
         async with self._db.transaction() as tx:
-            event = Event(payload=payload, key=alert_id, subject=alert_id, source=SOURCE, time=now)
+            event = Event(payload=payload, key=alert.id, subject=alert.id, source=SOURCE, time=now)
             await outbox.add(tx, event)
-        log.warning("alert" if firing else "alert_over", alert=alert_id, rule=rule, model=model, summary=summary)
+        word = "alert" if firing else "alert_over"
+        log.warning(word, alert=alert.id, rule=alert.rule, model=alert.model, summary=alert.summary)
 
     async def _send(
         self, payload: pb.DriftDetected | pb.CanaryJudged, key: str, subject: str, id_: str, correlation: str,

@@ -247,6 +247,12 @@ class Records:
         """Topic partition → last offset taken in."""
         return dict(self._positions)
 
+    async def firing_alerts(self) -> dict[str, int]:
+        """Alert → wall time since when it fires."""
+        async with self.connection() as tx:
+            a = tables.alerts
+            return {row.alert: row.at_us for row in await tx.execute(select(a).where(a.c.firing != 0))}
+
     async def alert_changed(self, alert: str, firing: bool, at_us: int) -> bool:
         """Stores whether an alert fires; True when that is news."""
         async with self.connection() as tx:
