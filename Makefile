@@ -21,7 +21,7 @@ help: ## print this list
 demo: $(STAMPS)/python $(STAMPS)/kafka ## set up, then show the closed loop on a year of real flights (ARGS=… passed on)
 	$(PY) -m flights.demo $(ARGS)
 
-test: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## set up, then unit, contract, integration, e2e and chaos smoke
+test: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## set up, then unit, contract, integration, e2e and chaos smoke
 	$(PY) tools/tiers.py $(TIERS)
 
 # ---- every day -----------------------------------------------------------------------------------------------------
@@ -30,9 +30,10 @@ check: $(STAMPS)/python ## before every commit: lint and unit tests, under a min
 	@$(MAKE) --no-print-directory lint
 	$(PY) tools/tiers.py unit
 
-lint: $(STAMPS)/python ## ruff, mypy strict, import-linter; stubs, AsyncAPI and contract against main
+lint: $(STAMPS)/python ## ruff, habits, mypy strict, import-linter; stubs, AsyncAPI and contract against main
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	$(PY) tools/habits.py
 	$(PY) tools/protos.py --check
 	$(PY) tools/breaking.py
 	$(PY) tools/events_doc.py --check
@@ -47,10 +48,10 @@ format: $(STAMPS)/python ## rewrite the code as ruff likes it
 unit: $(STAMPS)/python ## domain, use cases, converters; no network; 10 s
 	$(PY) tools/tiers.py unit
 
-contract: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## each port on its fake and on the real thing; protos; events
+contract: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## each port on its fake and on the real thing; protos; events
 	$(PY) tools/tiers.py contract
 
-integration: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## one service at a time, on a real Kafka
+integration: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## one service at a time, on a real Kafka
 	$(PY) tools/tiers.py integration
 
 e2e: $(STAMPS)/python $(STAMPS)/kafka ## the journeys, all services as processes
@@ -93,7 +94,7 @@ lock: $(STAMPS)/python ## make requirements.lock from requirements.in
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------
 
-setup: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/postgres ## all set-up and nothing else
+setup: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## all set-up and nothing else
 
 kafka-libs: $(STAMPS)/kafka ## fetch the Kafka jars into build/kafka/libs
 
@@ -102,6 +103,9 @@ $(STAMPS)/python: requirements.lock $(PROJECTS) tools/setup
 
 $(STAMPS)/kafka: deploy/kafka/pom.xml tools/setup
 	tools/setup kafka
+
+$(STAMPS)/objects: deploy/objects/pom.xml tools/setup
+	tools/setup objects
 
 $(STAMPS)/postgres: tools/setup
 	tools/setup postgres

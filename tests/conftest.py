@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-pytest_plugins = ["support.kafka", "support.otlp", "support.postgres", "support.system"]
+pytest_plugins = ["support.kafka", "support.objects", "support.otlp", "support.postgres", "support.system"]
 
 UNIT = Path(__file__).parent / "unit"
 

@@ -9,13 +9,12 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from obstore import get_async, head_async, put_async
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
 
-from gyrostat_common.errors import InvalidInput, NotFound, Unavailable
+from gyrostat_common import storage
+from gyrostat_common.errors import InvalidInput, NotFound
 from gyrostat_common.ids import uuid7
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +39,7 @@ class ArtifactStore:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
-        self._store = _opened(self.uri)
+        self._store = storage.opened(self.uri)
 
     def uri_of(self, sha256: str) -> str:
         return f"{self.uri}/{_path(sha256)}"
@@ -60,22 +59,24 @@ class ArtifactStore:
         return Artifact(sha256, size, self.uri_of(sha256))
 
     async def _put(self, sha256: str, content: bytes | Path) -> None:
-        with _store_errors(sha256):
+        try:
             await put_async(self._store, _path(sha256), content)
+        except (BaseError, OSError) as error:
+            raise storage.explained(error, self.uri) from error
 
     async def has(self, sha256: str) -> bool:
         try:
             await head_async(self._store, _path(sha256))
-        except FileNotFoundError:
+        except FileNotFoundError:  # of an object store also: no bucket; the first put or get tells them apart
             return False
-        except BaseError as error:
-            raise Unavailable(f"the artifact store does not answer: {_line(error)}") from error
+        except (BaseError, OSError) as error:
+            raise storage.explained(error, self.uri) from error
         return True
 
     async def open_stream(self, sha256: str) -> AsyncIterator[bytes]:
         """The bytes in pieces. Raises NotFound at the first, DigestMismatch after the last."""
         digest = hashlib.sha256()
-        with _store_errors(sha256):
+        with _store_errors(sha256, self.uri):
             result = await get_async(self._store, _path(sha256))
             async for piece in result.stream(min_chunk_size=_PIECE):
                 content = bytes(piece)
@@ -111,24 +112,17 @@ class ArtifactStore:
 class _store_errors:  # noqa: N801 - reads as a block
     """Errors of the object store in our words."""
 
-    def __init__(self, sha256: str) -> None:
-        self._sha256 = sha256
+    def __init__(self, sha256: str, uri: str) -> None:
+        self._sha256, self._uri = sha256, uri
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) and not storage.is_missing_bucket(error):
             raise NotFound(f"no artifact {self._sha256} is stored") from error
         if isinstance(error, BaseError | OSError):
-            raise Unavailable(f"the artifact store does not answer: {_line(error)}") from error
-
-
-def _opened(uri: str) -> ObjectStore:
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        return LocalStore(prefix=Path(parts.path), mkdir=True)  # writes beside and renames: atomic
-    return from_url(uri)
+            raise storage.explained(error, self._uri) from error
 
 
 def _checked(sha256: str) -> str:
@@ -149,7 +143,3 @@ def _digest(path: Path) -> tuple[str, int]:
             digest.update(piece)
             size += len(piece)
     return digest.hexdigest(), size
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,6 @@
-"""The archive holds each row exactly once, whatever is sent again, whoever else writes, however often we restart."""
+"""The archive holds each row exactly once, whatever is sent again, whoever else writes, however often we restart: on a
+folder and on S3.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -28,17 +30,19 @@ def rows(archive, kind="predictions"):
     return DeltaTable(archive.table_uri(kind, "flights")).to_pyarrow_table().to_pylist()
 
 
-@pytest.fixture
-def archive(tmp_path):
-    return Archive(f"file://{tmp_path}/archive")
+@pytest.fixture(params=["folder", "s3"])
+def archive(request, tmp_path):
+    if request.param == "folder":
+        return Archive(f"file://{tmp_path}/archive")
+    return Archive(request.getfixturevalue("bucket").uri("archive"))
 
 
-async def test_a_resend_at_a_new_offset_and_a_restart_change_nothing(archive, tmp_path):
+async def test_a_resend_at_a_new_offset_and_a_restart_change_nothing(archive):
     frames = [frame(1), frame(2), frame(1, stream="s/flights/1")]
     assert (await archive.add_frames("flights", frames)).rows == 15
     again = await archive.add_frames("flights", [*frames, frame(3)])
     assert (again.rows, again.skipped) == (5, 3)
-    restarted = Archive(f"file://{tmp_path}/archive")
+    restarted = Archive(archive.uri)
     assert (await restarted.add_frames("flights", [*frames, frame(3)])).rows == 0
     assert (await restarted.add_frames("flights", [frame(4), frame(4)])).rows == 5
     found = rows(archive)
@@ -110,11 +114,11 @@ async def test_a_prediction_is_found_again(archive):
     name = next(r["prediction_id"] for r in rows(archive) if r["frame_no"] == 2)
     (found,) = await archive.rows("predictions", "flights", name, T0)
     assert found["frame_no"] == 2
-    assert found["delta_version"] == 0
+    assert found["delta_version"] == 1
     await archive.add_frames("flights", [frame(3)])
     later = next(r["prediction_id"] for r in rows(archive) if r["frame_no"] == 3)
     (found,) = await archive.rows("predictions", "flights", later)
-    assert found["delta_version"] == 1
+    assert found["delta_version"] == 2
     assert found["in_temp"] in (0.0, 1.0, 2.0, 3.0, 4.0)
     assert str(found["event_date"]) >= "2013-03-01"
     assert await archive.rows("predictions", "nothing", name) == []

@@ -1,27 +1,29 @@
 """The archive: predictions and outcomes of every model in Delta tables, each row exactly once.
 
 The number of the last frame of a stream (or the last offset of a partition) is recorded in the same commit as the
-rows, as an
-app transaction; what is at or below it is skipped. So a resend at a new offset and a restart change nothing: the
-table itself knows. Anyone may read the tables; only the monitor writes them.
+rows, as an app transaction; what is at or below it is skipped. So a resend at a new offset, a restart, and a commit
+whose reply was lost change nothing: the table itself knows. Anyone may read the tables; only the monitor writes them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlparse
+from urllib.parse import quote, unquote, urlparse
 
+import obstore
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from obstore.exceptions import BaseError
 
-from gyrostat_common import telemetry
+from gyrostat_common import storage, telemetry
 from gyrostat_common.errors import Unavailable
 from gyrostat_common.times import from_us
 from gyrostat_monitor.domain.frames import Frame
@@ -79,7 +81,8 @@ class Archive:
     async def last(self, kind: str, model: str, app_id: str) -> int:
         """Number of the last unit of that app id in the table; 0 before the first."""
         async with self._lock(self.table_uri(kind, model)):
-            return await asyncio.to_thread(self._last_number, self.table_uri(kind, model), app_id)
+            with _in_our_words(self.uri):
+                return await asyncio.to_thread(self._last_number, self.table_uri(kind, model), app_id)
 
     def _lock(self, uri: str) -> asyncio.Lock:
         return self._locks.setdefault(uri, asyncio.Lock())
@@ -88,10 +91,11 @@ class Archive:
         uri = self.table_uri(kind, model)
         async with self._lock(uri):
             try:
-                return await asyncio.to_thread(self._append_now, uri, units, build)
-            except (DeltaError, OSError) as error:
+                with _in_our_words(self.uri):
+                    return await asyncio.to_thread(self._append_now, uri, units, build)
+            except Unavailable:  # perhaps it was written all the same: what is there is read again
                 self._forget(uri)
-                raise Unavailable(f"the archive {uri} cannot be written: {error}") from error
+                raise
 
     def _append_now(self, uri: str, units: Sequence[tuple[str, int, Any]], build: Any) -> Appended:
         for attempt in range(TRIES):
@@ -100,6 +104,9 @@ class Archive:
             if not new:
                 return Appended(0, skipped, self._version(uri))
             table = build(new, self._schema(uri))
+            if self._open(uri) is None:
+                self._create(uri, table.schema)
+                continue
             try:
                 version = self._commit(uri, table, marks)
             except CommitFailedError:
@@ -121,19 +128,21 @@ class Archive:
                 new.append(unit)
         return new, marks
 
+    def _create(self, uri: str, schema: pa.Schema) -> None:
+        """An empty table, before anything is written: of two first commits of rows neither would see the other, and
+        both would stay.
+        """
+        DeltaTable.create(
+            uri, schema=schema, mode="ignore", partition_by=["event_date"], configuration=CONFIGURATION,
+            storage_options=storage.delta_options(uri),
+        )  # fmt: skip
+        self._forget(uri)  # another writer may have been faster, with rows
+
     def _commit(self, uri: str, table: pa.Table, marks: Mapping[str, int]) -> int:
         known = self._open(uri)
+        assert known is not None
         properties = CommitProperties(app_transactions=[Transaction(a, n) for a, n in sorted(marks.items())])
-        if known is not None:
-            write_deltalake(known, table, mode="append", schema_mode="merge", commit_properties=properties)
-        else:
-            write_deltalake(
-                uri, table, mode="append", partition_by=["event_date"], configuration=CONFIGURATION,
-                commit_properties=properties,
-            )  # fmt: skip
-        if known is None:
-            known = self._open(uri)
-            assert known is not None
+        write_deltalake(known, table, mode="append", schema_mode="merge", commit_properties=properties)
         return int(known.version())
 
     def _open(self, uri: str) -> DeltaTable | None:
@@ -141,7 +150,7 @@ class Archive:
             if "://" not in uri:
                 Path(uri).mkdir(parents=True, exist_ok=True)
             try:
-                self._tables[uri] = DeltaTable(uri)
+                self._tables[uri] = DeltaTable(uri, storage_options=storage.delta_options(uri))
             except TableNotFoundError:
                 return None
         return self._tables[uri]
@@ -169,28 +178,33 @@ class Archive:
     # Reading
 
     async def models(self, kind: str) -> list[str]:
-        """Models with a table of that kind, when the archive is a local folder."""
-        path = urlparse(self.uri).path if self.uri.startswith("file://") else self.uri
-        if "://" in path:
-            return []
-        folder = Path(path) / kind
-        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        """Models with a table of that kind."""
+        with _in_our_words(self.uri):
+            return await asyncio.to_thread(self._models, kind)
+
+    def _models(self, kind: str) -> list[str]:
+        if not storage.is_local(self.uri):
+            found = obstore.list_with_delimiter(storage.opened(self.uri), kind)["common_prefixes"]
+            return sorted(unquote(prefix.rpartition("/")[2]) for prefix in found)
+        folder = Path(urlparse(self.uri).path) / kind
+        return sorted(unquote(p.name) for p in folder.iterdir()) if folder.is_dir() else []
 
     async def rows(
         self, kind: str, model: str, prediction_id: str, event_us: int | None = None
     ) -> list[dict[str, Any]]:
         """Rows of a prediction, by the tables' statistics: few files are opened. `event_us` narrows it to one day."""
-        return await asyncio.to_thread(self._rows, self.table_uri(kind, model), prediction_id, event_us)
+        with _in_our_words(self.uri):
+            return await asyncio.to_thread(self._rows, self.table_uri(kind, model), prediction_id, event_us)
 
     def _rows(self, uri: str, prediction_id: str, event_us: int | None) -> list[dict[str, Any]]:
         try:
-            table = DeltaTable(uri)
+            table = DeltaTable(uri, storage_options=storage.delta_options(uri))
         except TableNotFoundError:
             return []
-        where = ds.field("prediction_id") == prediction_id
+        where = pc.field("prediction_id") == prediction_id
         if event_us is not None:
             day = from_us(event_us).date()
-            where = where & (ds.field("event_date") >= day) & (ds.field("event_date") <= day + timedelta(days=1))
+            where = where & (pc.field("event_date") >= day) & (pc.field("event_date") <= day + timedelta(days=1))
         found: list[dict[str, Any]] = []
         dataset = table.to_pyarrow_dataset()
         for fragment in dataset.get_fragments(filter=where):
@@ -199,6 +213,14 @@ class Archive:
                 version = _commit_of(uri, Path(fragment.path).name, int(table.version()))
                 found.extend({**row, "delta_version": version} for row in rows)
         return found
+
+
+@contextmanager
+def _in_our_words(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (DeltaError, BaseError, OSError) as error:
+        raise storage.explained(error, uri) from error
 
 
 def _commit_of(uri: str, file: str, latest: int) -> int:

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction, write_deltalake
+from deltalake.exceptions import DeltaError
 
+from gyrostat_common import storage
 from gyrostat_trainer.domain.errors import DatasetInvalid
 from gyrostat_trainer.engine.rows import INSTANT, open_table, table_at
 
@@ -25,7 +27,8 @@ class Datasets:
         return table_at(self._uri, name)
 
     def write(self, name: str, path: Path, sha256: str, append: bool, request_id: str) -> tuple[int, int]:
-        """(Delta version, rows in the table). DatasetInvalid says what is wrong with the file.
+        """(Delta version, rows in the table). DatasetInvalid says what is wrong with the file, Unavailable with the
+        store.
 
         The request id is kept in the table's own log, so that a repeat after a crash in between writes nothing twice.
         """
@@ -33,18 +36,22 @@ class Datasets:
             raise DatasetInvalid(f"the file received has SHA-256 {digest(path)}, announced was {sha256}")
         table = checked(path)
         uri = self.uri(name)
-        if "://" not in uri:
+        if storage.is_local(uri):
             Path(uri).mkdir(parents=True, exist_ok=True)
         before = open_table(uri)
         if not (before and request_id and before.transaction_version(f"import {request_id}") is not None):
             done = [Transaction(f"import {request_id}", 1)] if request_id else None
-            write_deltalake(
-                uri,
-                table,
-                mode="append" if append else "overwrite",
-                schema_mode="merge" if append else "overwrite",
-                commit_properties=CommitProperties(app_transactions=done),
-            )
+            try:
+                write_deltalake(
+                    uri,
+                    table,
+                    mode="append" if append else "overwrite",
+                    schema_mode="merge" if append else "overwrite",
+                    commit_properties=CommitProperties(app_transactions=done),
+                    storage_options=storage.delta_options(uri),
+                )
+            except (DeltaError, OSError) as exc:
+                raise storage.explained(exc, uri) from exc
         written = open_table(uri)
         assert written is not None
         return written.version(), written.to_pyarrow_dataset().count_rows()
