@@ -16,8 +16,9 @@ import pytest
 from gyrostat_client import AsyncClient
 from gyrostat_common.errors import GyrostatError
 from gyrostat_local import LocalSystem
-from support.journeys import Traffic, a_live_model, archive_rows, client_of, eventually, logistic_onnx
+from support.journeys import Traffic, a_live_model, archive_rows, client_of, logistic_onnx
 from support.system import a_system
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -98,7 +99,7 @@ async def _invariants(system: LocalSystem, client: AsyncClient, caller: Caller) 
     async def all_archived() -> bool:
         return sent <= {name for name, _, role in archive_rows(system, "chaos") if role == "answer"}
 
-    await eventually(all_archived, f"all {len(sent)} answers are archived", limit_s=90)
+    await eventually(all_archived, f"all {len(sent)} answers are archived")
     rows = archive_rows(system, "chaos")
     assert len(rows) == len(set(rows)), "an answer is in the archive twice"
     # What was answered while a kill cut the connection may be logged without a caller that saw it: never the reverse.

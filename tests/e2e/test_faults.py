@@ -12,8 +12,9 @@ from gyrostat.registry.v1 import registry_pb2
 from gyrostat_client import AsyncClient
 from gyrostat_common.errors import GyrostatError
 from gyrostat_local import LocalSystem
-from support.journeys import Traffic, a_live_model, archive_rows, client_of, eventually, logistic_onnx, spec
+from support.journeys import Traffic, a_live_model, archive_rows, client_of, logistic_onnx, spec
 from support.system import a_system
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -64,7 +65,7 @@ async def test_each_process_may_restart_in_mid_rollout_and_the_loop_closes_all_t
         async def champion() -> bool:
             return (await client.rollouts.get(rollout.id)).state == registry_pb2.ROLLOUT_STATE_GUARD
 
-        await eventually(champion, "the candidate is champion", limit_s=120)
+        await eventually(champion, "the candidate is champion", within_s=150)
         backend.stop.set()
         await running
         await _all_archived(system, "steady", backend.traffic)

@@ -20,8 +20,9 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient, Outcome
 from gyrostat_client.events import TailedEvent
-from support.journeys import START, archived, chance, client_of, eventually, spec
+from support.journeys import START, archived, chance, client_of, spec
 from support.system import a_system
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -103,7 +104,7 @@ async def test_a_changed_world_brings_a_new_champion_and_the_chain_behind_it(tmp
             await asyncio.gather(*(backend.send() for _ in range(4)))
             return (await client.plans.get(MODEL)).champion.number > 1
 
-        await eventually(promoted, "a second version is champion", limit_s=200)
+        await eventually(promoted, "a second version is champion", within_s=200)
 
         async def said() -> list[TailedEvent]:
             return [event for event in await _events(client, "model.promoted") if event.payload.version_after > 1]

@@ -21,8 +21,9 @@ from gyrostat_client import AsyncClient, Outcome
 from gyrostat_common.errors import Unavailable
 from gyrostat_local import LocalSystem
 from support.cutting import CuttingProxy, cutting
-from support.journeys import START, a_live_model, eventually, logistic_onnx, spec
+from support.journeys import START, a_live_model, logistic_onnx, spec
 from support.registry import passing_gates
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

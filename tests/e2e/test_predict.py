@@ -14,7 +14,8 @@ from gyrostat.monitor.v1.monitor_pb2 import JoinedOutcome
 from gyrostat_client import AsyncClient, Outcome
 from gyrostat_client.explain import explain
 from gyrostat_local import LocalSystem
-from support.journeys import START, Traffic, a_live_model, archive_rows, archived, chance, eventually
+from support.journeys import START, Traffic, a_live_model, archive_rows, archived, chance
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 

@@ -14,9 +14,10 @@ from onnx import TensorProto, helper
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient
 from gyrostat_local import LocalSystem
-from support.journeys import START, archived, client_of, eventually, spec
+from support.journeys import START, archived, client_of, spec
 from support.otlp import Receiver
 from support.system import a_system
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(180)]
 

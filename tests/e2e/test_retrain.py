@@ -12,7 +12,8 @@ import pytest
 
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient
-from support.journeys import START, eventually, spec
+from support.journeys import START, spec
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 

@@ -11,7 +11,8 @@ import pytest
 from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import model_pb2, registry_pb2
 from gyrostat_client import AsyncClient
-from support.journeys import Traffic, a_live_model, eventually, logistic_onnx, spec
+from support.journeys import Traffic, a_live_model, logistic_onnx, spec
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
@@ -26,7 +27,7 @@ async def _until(client: AsyncClient, traffic: Traffic, fact: Callable[[], Await
         await asyncio.gather(*(traffic.send(rows=10) for _ in range(6)))
         return await fact()
 
-    await eventually(step, what, limit_s=120)
+    await eventually(step, what, within_s=150)
 
 
 async def test_an_equal_candidate_climbs_to_champion_and_a_worse_one_released_by_hand_is_taken_back(

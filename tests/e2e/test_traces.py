@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from support.journeys import Traffic, a_live_model, archived, client_of, eventually
+from support.journeys import Traffic, a_live_model, archived, client_of
 from support.otlp import ReceivedSpan, Receiver
 from support.system import a_system
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(180)]
 

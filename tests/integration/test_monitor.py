@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.monitor.v1 import monitor_pb2 as api
@@ -24,7 +25,7 @@ from gyrostat_monitor.app import App, opened
 from gyrostat_monitor.settings import Settings
 from support.frames import a_frame, a_plan, an_outcome, planned, prediction_id, said, stamp
 from support.monitor import DAY_US, HOUR_US, put_profile
-from support.waiting import eventually
+from support.waiting import becomes
 
 T0 = 1_362_096_000_000_000
 PER_HOUR = 20
@@ -125,10 +126,13 @@ async def status(stub: MonitorServiceStub) -> api.ModelStatus:
 
 
 def archived(folder: Path, kind: str) -> int:
+    """Rows of predictions; events of outcomes, for one that was sent again after a lost ack is archived again."""
+    column = {"predictions": "prediction_id", "outcomes": "event_id"}[kind]
     try:
-        return DeltaTable(str(folder / "archive" / kind / "flights")).to_pyarrow_table(columns=["event_date"]).num_rows
-    except Exception:  # not there yet
+        found = DeltaTable(str(folder / "archive" / kind / "flights")).to_pyarrow_table(columns=[column])[column]
+    except TableNotFoundError:
         return 0
+    return len(found) if kind == "predictions" else len(found.unique())
 
 
 async def drive(folder: Path, log: bus.Bus) -> list[api.Episode]:
@@ -140,7 +144,7 @@ async def drive(folder: Path, log: bus.Bus) -> list[api.Episode]:
             for i, frame in enumerate(WORLD.frames(0, half, 1)):
                 await producer.send(said(frame, partition=i % 1))
             await record(stub, 0, half)
-            await eventually(lambda: archived(folder, "predictions") == 2 * half, 60)
+            await becomes(lambda: archived(folder, "predictions"), 2 * half)
         for frame in WORLD.frames(0, half, 1)[-6:]:
             await producer.send(said(frame, partition=0))
         async with running(folder, log) as (_, stub):
@@ -148,15 +152,16 @@ async def drive(folder: Path, log: bus.Bus) -> list[api.Episode]:
                 await producer.send(said(frame, partition=0))
             await record(stub, half, N)
 
-            async def all_in() -> bool:
+            async def taken_in() -> tuple[int, int, int]:
+                """Rows, outcomes, and those of them that found their prediction."""
                 s = await status(stub)
-                return s.outcomes_joined == N and s.archived_rows["1/answer"] == N and s.outcomes_received == N
+                return s.archived_rows["1/answer"], s.outcomes_received - s.outcomes_duplicate, s.outcomes_joined
 
-            await eventually(all_in, 60)
-            await eventually(lambda: archived(folder, "predictions") == 2 * N and archived(folder, "outcomes") == N, 60)
+            await becomes(taken_in, (N, N, N))
+            await becomes(lambda: (archived(folder, "predictions"), archived(folder, "outcomes")), (2 * N, N))
             # The last outcomes move event time on once more.
             found = await status(stub)
-            assert found.duplicate_frames == 6
+            assert found.duplicate_frames >= 6
             assert found.archived_rows["2/shadow"] == N
             assert found.state == "drifting"
             await ask(stub)
@@ -254,7 +259,7 @@ async def test_an_id_that_is_asked_again_is_archived_twice_and_counted_once(tmp_
         ids = [prediction_id(i) for i in range(3)]
         await producer.send(said(a_frame(1, ids, [T0, T0, T0], [0.8] * 3), partition=0))
         await producer.send(said(a_frame(2, ids[:1], [T0 + 9], [0.6]), partition=0))
-        await eventually(lambda: archived(tmp_path, "predictions") == 4, 30)
+        await becomes(lambda: archived(tmp_path, "predictions"), 4)
         await log.settled()
         found = await status(stub)
         assert (found.archived_rows["1/answer"], found.repeated_rows) == (4, 1)

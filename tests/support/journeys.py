@@ -1,15 +1,12 @@
-"""What the e2e and chaos tests share: a small real model, rows for it, and the wait for a fact to become true."""
+"""What the e2e and chaos tests share: a small real model and rows for it."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -19,10 +16,9 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient
 from gyrostat_local import LocalSystem
+from support.waiting import eventually
 
-T = TypeVar("T")
 START = datetime(2026, 3, 2, tzinfo=UTC)
-PATIENCE_S = 60.0
 
 
 def logistic_onnx(slope: float = 2.0, offset: float = 0.0) -> bytes:
@@ -111,18 +107,6 @@ class Traffic:
         if outcomes:
             await self._client.outcomes.record(batch)
         return answer.id
-
-
-async def eventually(fact: Callable[[], Awaitable[T | None]], what: str, *, limit_s: float = PATIENCE_S) -> T:
-    """Ask until the answer is true, and return it; fails with `what` and the last answer after `limit_s`."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        found = await fact()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {limit_s:.0f} s still not: {what} (last: {found!r})")
-        await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
