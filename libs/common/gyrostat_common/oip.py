@@ -39,93 +39,40 @@ def _class(name: str) -> Any:
 
 
 if TYPE_CHECKING:
+    # isort: off
     from gyrostat.oip.grpc_service_pb2 import (
         InferBatchStatistics as InferBatchStatistics,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         InferParameter as InferParameter,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         InferStatistics as InferStatistics,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         InferTensorContents as InferTensorContents,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelConfigRequest as ModelConfigRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelConfigResponse as ModelConfigResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelInferRequest as ModelInferRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelInferResponse as ModelInferResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelMetadataRequest as ModelMetadataRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelMetadataResponse as ModelMetadataResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelReadyRequest as ModelReadyRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelReadyResponse as ModelReadyResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelStatistics as ModelStatistics,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelStatisticsRequest as ModelStatisticsRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelStatisticsResponse as ModelStatisticsResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ModelStreamInferResponse as ModelStreamInferResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryIndexRequest as RepositoryIndexRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryIndexResponse as RepositoryIndexResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelLoadRequest as RepositoryModelLoadRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelLoadResponse as RepositoryModelLoadResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelUnloadRequest as RepositoryModelUnloadRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         RepositoryModelUnloadResponse as RepositoryModelUnloadResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ServerLiveRequest as ServerLiveRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ServerLiveResponse as ServerLiveResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ServerMetadataRequest as ServerMetadataRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ServerMetadataResponse as ServerMetadataResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ServerReadyRequest as ServerReadyRequest,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         ServerReadyResponse as ServerReadyResponse,
-    )
-    from gyrostat.oip.grpc_service_pb2 import (
         StatisticDuration as StatisticDuration,
     )
+
+    # isort: on
     from gyrostat.oip.model_config_pb2 import ModelConfig as ModelConfig
     from gyrostat.oip.model_config_pb2 import ModelInput as ModelInput
     from gyrostat.oip.model_config_pb2 import ModelInstanceGroup as ModelInstanceGroup
@@ -289,15 +236,24 @@ def unpack_bytes(raw: bytes) -> list[bytes]:
     return elements
 
 
-def _elements(shape: Sequence[int], what: str) -> int:
+_MOST_DIMENSIONS, _MOST_ELEMENTS = 32, 2**48
+
+
+def elements(shape: Sequence[int], what: str) -> int:
+    """How many elements a tensor of this shape has. Raises InvalidInput, beginning with `what`, for no shape."""
     if any(size < 0 for size in shape):
         raise InvalidInput(f"{what}: shape {list(shape)} has a negative dimension")
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InvalidInput(f"{what}: {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are allowed")
+    # An empty tensor needs no bytes, but numpy multiplies its other dimensions all the same.
+    if math.prod(max(size, 1) for size in shape) >= _MOST_ELEMENTS:
+        raise InvalidInput(f"{what}: shape {list(shape)} is larger than any tensor")
     return math.prod(shape)
 
 
-def _object_array(elements: Sequence[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
-    array = np.empty(len(elements), dtype=object)
-    array[:] = elements
+def _object_array(values: Sequence[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
     return array.reshape(tuple(shape))
 
 
@@ -309,12 +265,12 @@ def from_raw(datatype: str, shape: Sequence[int], raw: bytes, what: str = "tenso
     dtype = NUMPY.get(datatype)
     if dtype is None:
         raise InvalidInput(f"{what}: unknown datatype '{datatype}'; known: {', '.join(NUMPY)}")
-    count = _elements(shape, what)
+    count = elements(shape, what)
     if datatype == "BYTES":
-        elements = unpack_bytes(raw)
-        if len(elements) != count:
-            raise InvalidInput(f"{what}: shape {list(shape)} needs {count} BYTES elements, got {len(elements)}")
-        return _object_array(elements, shape)
+        texts = unpack_bytes(raw)
+        if len(texts) != count:
+            raise InvalidInput(f"{what}: shape {list(shape)} needs {count} BYTES elements, got {len(texts)}")
+        return _object_array(texts, shape)
     if len(raw) != count * dtype.itemsize:
         raise InvalidInput(
             f"{what}: shape {list(shape)} of {datatype} needs {count * dtype.itemsize} bytes, got {len(raw)}"
@@ -332,7 +288,7 @@ def from_contents(datatype: str, shape: Sequence[int], contents: Any, what: str 
     if others:
         raise InvalidInput(f"{what}: {datatype} values belong in {field}, not in {', '.join(others)}")
     values = getattr(contents, field)
-    count = _elements(shape, what)
+    count = elements(shape, what)
     if len(values) != count:
         raise InvalidInput(f"{what}: shape {list(shape)} needs {count} values in {field}, got {len(values)}")
     if datatype == "BYTES":

@@ -107,7 +107,7 @@ class ServiceSettings(BaseSettings):
     def _place_defaults(cls, given: dict[str, Any]) -> dict[str, Any]:
         data = given.get("data", {})
         folder = data.folder if isinstance(data, DataSettings) else (data or {}).get("folder", "data")
-        root = str(Path(folder).absolute())
+        root = str(Path(folder if isinstance(folder, str | Path) else "data").absolute())  # its own check refuses it
         values = dict(given)
         for name, field in cls.model_fields.items():
             if isinstance(field.default, str) and "{data}" in field.default and name not in values:
@@ -171,7 +171,7 @@ def _parsed(text: str, field: FieldInfo) -> Any:
     if text[:1] in ("[", "{") and field.annotation is not str:
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return text
 

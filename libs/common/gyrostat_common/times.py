@@ -10,6 +10,8 @@ from gyrostat_common.errors import InvalidInput
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LEAST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_MOST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def to_us(at: datetime) -> int:
@@ -18,6 +20,9 @@ def to_us(at: datetime) -> int:
 
 
 def from_us(us: int) -> datetime:
+    """Refuses what lies outside the years 1 to 9999: a number off the wire can be any."""
+    if not _LEAST_US <= us <= _MOST_US:
+        raise InvalidInput(f"{us} microseconds since 1970 are no time between the years 1 and 9999")
     return _EPOCH + timedelta(microseconds=us)
 
 
@@ -45,10 +50,13 @@ def parse_rfc3339(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InvalidInput(f"{text!r} is not an RFC 3339 time such as 2013-03-01T12:00:00Z") from error
+        raise InvalidInput(f"{text[:80]!r} is not an RFC 3339 time such as 2013-03-01T12:00:00Z") from error
     if at.tzinfo is None:
         raise InvalidInput(f"{text!r} has no offset from UTC; write 2013-03-01T12:00:00Z or …+01:00")
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(f"{text!r} is no time between the years 1 and 9999 in UTC") from error
 
 
 def to_rfc3339(at: datetime) -> str:

@@ -28,6 +28,7 @@ _STATES = {
     events_pb2.EPISODE_STATE_RESOLVED: RESOLVED,
     events_pb2.EPISODE_STATE_SUPERSEDED: SUPERSEDED,
 }
+_KINDS = {number: name.removeprefix("DRIFT_KIND_").lower() for name, number in events_pb2.DriftKind.items()}
 
 
 class Hearing:
@@ -84,7 +85,7 @@ def episode_from(event: Event) -> Episode:
         environment=said.environment or PRODUCTION,
         model=said.model,
         version=said.version,
-        kind=events_pb2.DriftKind.Name(said.kind).removeprefix("DRIFT_KIND_").lower(),
+        kind=_KINDS.get(said.kind, "unspecified"),  # one that this release does not know starts nothing
         state=_STATES[said.state],
         started_at_us=to_us(started or watermark),
         ended_at_us=to_us(ended) if ended else None,

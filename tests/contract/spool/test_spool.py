@@ -217,6 +217,20 @@ async def test_rows_that_the_disk_has_damaged_are_counted_as_corrupt(tmp_path: P
     assert books.waiting == 0
 
 
+async def test_an_entry_of_another_release_is_counted_as_corrupt_and_the_rest_goes_on(tmp_path: Path):
+    spool = a_spool(tmp_path)
+    put(spool, 0, 10)
+    spool.close()
+    (base,) = segments.bases(spool.folder)
+    whole = segments.Segments(spool.folder).read()
+    nonsense = segments.frame(13, b"\x09" + bytes(60))
+    again = segments.frame(23, whole[-1].payload)
+    with segments.path_of(spool.folder, base).open("ab") as file:
+        file.write(nonsense + again)
+    books = await Shipping(spool.folder, MemoryLog()).to_the_end(finish=True)
+    assert (books.accepted, books.logged, books.dropped["corrupt"]) == (23, 20, 3)
+
+
 async def test_segments_go_when_all_that_they_hold_is_settled(tmp_path: Path):
     spool = a_spool(tmp_path, segment_bytes=2000)
     for n in range(200):

@@ -87,6 +87,8 @@ def test_variables_of_others_are_not_our_business() -> None:
         ("GYROSTAT_OTEL__SAMPLE_RATIO", "2", "GYROSTAT_OTEL__SAMPLE_RATIO=2"),
         ("GYROSTAT_LOG__FORMAT", "xml", "GYROSTAT_LOG__FORMAT=xml: .*json.*console"),
         ("GYROSTAT_INFERENCE__ALIASES", "a,b", "GYROSTAT_INFERENCE__ALIASES=a,b"),
+        ("GYROSTAT_INFERENCE__ALIASES", "[" * 3000, "GYROSTAT_INFERENCE__ALIASES="),
+        ("GYROSTAT_DATA__FOLDER", '["a"]', "GYROSTAT_DATA__FOLDER="),
     ],
 )
 def test_a_bad_value_names_its_variable_and_what_it_wants(name: str, value: str, said: str) -> None:

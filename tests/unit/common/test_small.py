@@ -8,6 +8,7 @@ import uuid
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,14 @@ def test_an_absent_time_stays_absent() -> None:
 def test_a_time_without_an_offset_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         times.parse_rfc3339(text)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_time_that_no_datetime_holds_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="between the years"):
+        times.parse_rfc3339(text)
+    with pytest.raises(InvalidInput, match="between the years"):
+        times.from_proto(Timestamp(seconds=2**62 if text[0] == "9" else -(2**62)))
 
 
 def test_a_log_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gyrostat_common import oip
+from gyrostat_common.errors import InvalidInput
 from gyrostat_inference.domain.errors import TooManyRows, UnknownParameter, WrongParameter, WrongTensor
 from gyrostat_inference.service.decoding import EVENT_TIME, PREDICTION_ID, call_of
 
@@ -39,6 +40,16 @@ def test_elements_beyond_the_shape_are_refused_before_they_are_decoded():
     oip.add_input(request, "country", np.array([[b"\xff"]] * 9, dtype=object))
     request.inputs[0].shape[:] = [2, 1]
     with pytest.raises(WrongTensor, match="needs 2 BYTES elements, 35 bytes follow"):
+        call_of(request, ())
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+@pytest.mark.parametrize("shape", [[1] * 65, [0, 2**63 - 1, 65535], [2**62, 2**62, 0]])
+def test_a_shape_that_no_tensor_has_is_refused(datatype: str, shape: list[int]):
+    request = a_request()
+    request.inputs.add(name="x", datatype=datatype, shape=shape)
+    request.raw_input_contents.append(bytes(4) if 0 not in shape else b"")
+    with pytest.raises(InvalidInput, match="input 'x': "):
         call_of(request, ())
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gyrostat_common import oip
 from gyrostat_inference.domain.cuts import Number, Numbering
-from gyrostat_inference.domain.entries import ColumnSpec, Counted, Group, Rows, decode, encode_group
+from gyrostat_inference.domain.entries import ColumnSpec, Counted, Group, NoEntry, Rows, decode, encode_group
 from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut
 
 COLUMNS = (ColumnSpec("x", "FP32", (1,)), ColumnSpec("c", "BYTES", ()))
@@ -85,7 +85,7 @@ def test_counts_come_back_as_they_were_written(counted: Counted):
 
 
 def test_what_is_no_entry_is_refused():
-    with pytest.raises(ValueError, match="kind 9"):
+    with pytest.raises(NoEntry, match="kind 9"):
         decode(b"\x09\0\0\0\0", {})
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from gyrostat_common.errors import InvalidInput
+
 ROWS, SAMPLED, DROPPED, GROUP = 1, 2, 3, 4
 
 ANSWER, SHADOW = 1, 2  # roles, numbered as in the contract
@@ -18,6 +20,10 @@ _FUTURE, _ENTITY_BY_ROW = 1, 2
 # kind, group, rows, event time, arrival, latency, flags, and the lengths of request id, traceparent and entities
 _HEAD = struct.Struct("<BIIqqIBHBI16s")
 _COUNT = struct.Struct("<BI")
+
+
+class NoEntry(InvalidInput):
+    """The bytes say nothing that this release understands, though they are as they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,8 @@ class Rows:
         for size in sizes:
             values.append(raw[at : at + size])
             at += size
+        if at != len(raw):
+            raise ValueError("its columns do not fill it")
         future, by_row = bool(flags & _FUTURE), bool(flags & _ENTITY_BY_ROW)
         return cls(group, rows, event_us, arrival_us, latency, future, uid, request_id, trace, entities, by_row, values)
 
@@ -137,7 +145,14 @@ def encode_group(number: int, group: Group) -> bytes:
 
 
 def decode(raw: bytes, groups: dict[int, Group]) -> Rows | Counted | None:
-    """An entry's meaning; a group's definition is put into `groups` and gives None. Raises ValueError for no entry."""
+    """An entry's meaning; a group's definition is put into `groups` and gives None. Raises NoEntry."""
+    try:
+        return _meaning(raw, groups)
+    except (ValueError, TypeError, LookupError, struct.error, RecursionError) as error:
+        raise NoEntry(f"{len(raw)} bytes are no entry: {error}") from error
+
+
+def _meaning(raw: bytes, groups: dict[int, Group]) -> Rows | Counted | None:
     kind, number = _COUNT.unpack_from(raw)
     if kind == ROWS:
         group = groups[number]

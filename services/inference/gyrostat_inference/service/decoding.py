@@ -1,6 +1,5 @@
 """A ModelInferRequest as a Call, and an Answer as a ModelInferResponse."""
 
-import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -130,8 +129,8 @@ def raw_tensor(datatype: str, shape: Any, raw: bytes, what: str) -> Tensor:
     """A tensor from raw contents; BYTES become text, as ONNX strings are."""
     if datatype != "BYTES":
         return Tensor(datatype, oip.from_raw(datatype, shape, raw, what), raw)
-    count = math.prod(shape)
-    if any(size < 0 for size in shape) or 4 * count > len(raw):
+    count = oip.elements(shape, what)
+    if 4 * count > len(raw):
         # Before any decoding: each element has four bytes of length.
         raise WrongTensor(f"{what}: shape {list(shape)} needs {count} BYTES elements, got {len(raw)} bytes")
     if (left := _bytes_after(raw, count)) > 0:

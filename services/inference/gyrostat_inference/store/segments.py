@@ -124,6 +124,8 @@ class Segments:
         if len(head) < ENTRY_HEAD.size:
             return False
         size, checksum, sequence = ENTRY_HEAD.unpack(head)
+        if not self._longer_than(ENTRY_HEAD.size + size):  # a damaged length would ask for gigabytes
+            return False
         payload = os.pread(self._file, size, self._offset + ENTRY_HEAD.size)
         return len(payload) == size and bool(google_crc32c.value(_SEQUENCE.pack(sequence) + payload) == checksum)
 

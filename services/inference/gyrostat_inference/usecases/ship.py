@@ -15,7 +15,7 @@ from gyrostat_common.errors import InvalidInput
 from gyrostat_inference.domain import frames as framing
 from gyrostat_inference.domain.books import Books, added
 from gyrostat_inference.domain.cuts import Cut, Number, Numbering, Progress
-from gyrostat_inference.domain.entries import Group, Rows, decode
+from gyrostat_inference.domain.entries import Counted, Group, NoEntry, Rows, decode
 from gyrostat_inference.domain.frames import Frame
 
 CUT_ROWS, CUT_BYTES, CUT_AFTER_S, IN_FLIGHT = 4096, 1024 * 1024, 0.2, 64
@@ -161,7 +161,10 @@ class ShipSpool:
 
     def _add(self, entry: SpoolEntry) -> None:
         span = self._range
-        said = decode(entry.payload, self._groups)
+        try:
+            said = decode(entry.payload, self._groups)
+        except NoEntry:
+            said = Counted(max(entry.sequence - span.end, 0), CORRUPT)
         if said is None:
             return
         if span.empty:

@@ -65,9 +65,9 @@ def _discoveries(p_values: list[float]) -> Floats:
     """
     p = np.array(p_values)
     falling = np.argsort(p)[::-1]
-    adjusted = np.empty_like(p)
-    adjusted[falling] = np.minimum.accumulate(p[falling] * len(p) / np.arange(len(p), 0, -1))
-    return np.minimum(adjusted, 1.0)
+    adjusted: Floats = np.empty(len(p))
+    adjusted[falling] = np.minimum(np.minimum.accumulate(p[falling] * len(p) / np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
 
 
 def findings(stats: tuple[Statistic, ...], policy: Policy) -> tuple[Finding, Finding]:

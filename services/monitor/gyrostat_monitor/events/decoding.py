@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2 as models
 from gyrostat_common.bus import Received
+from gyrostat_common.times import from_us
 from gyrostat_monitor.domain.columns import ColumnValues, decode_column
 from gyrostat_monitor.domain.errors import FrameInvalid, OutcomeInvalid
 from gyrostat_monitor.domain.frames import ANSWER, SHADOW, Frame, bits, fixed_width
@@ -25,8 +26,10 @@ _PHASES = {
 
 
 def microseconds(stamp: Timestamp) -> int:
-    """Microseconds since 1970; 0 when absent."""
-    return stamp.seconds * 1_000_000 + stamp.nanos // 1_000
+    """Microseconds since 1970; 0 when absent. Raises InvalidInput for what no datetime can be."""
+    us = stamp.seconds * 1_000_000 + stamp.nanos // 1_000
+    from_us(us)
+    return us
 
 
 def frame(m: pb.PredictionLogged) -> Frame:

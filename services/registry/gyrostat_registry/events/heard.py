@@ -22,6 +22,9 @@ _VERDICTS = {
     pb.VERDICT_ADVANCE: Verdict.ADVANCE,
     pb.VERDICT_ROLL_BACK: Verdict.ROLL_BACK,
 }
+# A number that this release does not know is "unspecified": the episode is kept for lineage all the same.
+_STATES = {number: name.removeprefix("EPISODE_STATE_").lower() for name, number in pb.EpisodeState.items()}
+_KINDS = {number: name.removeprefix("DRIFT_KIND_").lower() for name, number in pb.DriftKind.items()}
 log = telemetry.get_logger("registry")
 
 
@@ -103,11 +106,11 @@ def episode_of(received: Received) -> Episode:
     assert isinstance(said, pb.DriftDetected)
     if not said.episode_id or not said.model:
         raise InvalidInput("drift.detected needs an episode and a model")
-    state = pb.EpisodeState.Name(said.state).removeprefix("EPISODE_STATE_").lower()
+    state = _STATES.get(said.state, "unspecified")
     heard = Heard(state, from_proto(said.watermark), received.event.id, received.event.time)
     return Episode(
         id=said.episode_id, environment=said.environment or DEFAULT_ENVIRONMENT, model=said.model,
-        version=said.version, kind=pb.DriftKind.Name(said.kind).removeprefix("DRIFT_KIND_").lower(), state=state,
+        version=said.version, kind=_KINDS.get(said.kind, "unspecified"), state=state,
         started_at=from_proto(said.started_at), severity=said.severity, effect=said.effect, summary=said.summary,
         features=tuple(f.text or f"{f.feature} {f.statistic} {f.value:.3g}" for f in said.features[:20]),
         exemplars=tuple(said.exemplars[:100]), heard=(heard,),
