@@ -12,7 +12,7 @@ from gyrostat_monitor.events import decoding
 from gyrostat_monitor.usecases.outcomes import Given
 from gyrostat_monitor.usecases.queries import EVER
 from support.frames import a_frame, a_plan, an_outcome, planned, prediction_id
-from support.monitor import DAY_US, HOUR_US, observe, outbox_topics, stamp, take_in
+from support.monitor import DAY_US, HOUR_US, observe, outbox_topics, received, stamp, take_in
 
 T0 = 1_362_096_000_000_000
 SPEC = models.ModelSpec(
@@ -124,6 +124,22 @@ async def test_by_request_and_after_a_retry_only_the_last_answer_counts(core):
     assert found["log_loss"] == pytest.approx(-np.log(0.4), abs=1e-4)
     resolved = await core.joins.resolutions("flights", 0)
     assert [o.ref.prediction for _, o in resolved] == [parse_row_id(f"{prediction_id(i)}/0") for i in (0, 1)]
+
+
+async def test_two_sources_may_give_their_events_the_same_id(core):
+    await plan(core)
+    await observe(core, [frame(1, n=2, request_ids=["a-1", "b-1"])])
+    refs = [pb.PredictionRef(request=pb.PredictionRef.ByRequest(request_id=f"{who}-1", row=0)) for who in "ab"]
+    for source, ref, value in (("backend-a", refs[0], 1), ("backend-b", refs[1], 0)):
+        _, outcome = decoding.outcome(received(an_outcome(ref, value, T0 + 10), "evt-1"))
+        await core.take_in([(source, outcome)], {"outcome.recorded/0": 1}, "outcome")
+    predictions, outcomes, found = await metrics(core)
+    assert (predictions, outcomes) == (2, 2)
+    assert found["log_loss"] == pytest.approx(-(np.log(0.8) + np.log(0.2)) / 2, abs=1e-4)
+    kept = await core.joins.outcomes("flights", [parse_row_id(f"{prediction_id(i)}/0") for i in range(2)])
+    assert sorted((o.event_source, o.value) for found in kept.values() for o in found) == [
+        ("backend-a", 1.0), ("backend-b", 0.0),
+    ]  # fmt: skip
 
 
 async def test_by_entity_and_time_waits_for_the_watermark(core):

@@ -62,6 +62,8 @@ class Outcome:
     offset: int = 0
     joined: tuple[bytes, int] | None = None
     """The prediction it is joined to already."""
+    event_source: str = ""
+    """Whose event it is: an event id is unique within its source only."""
 
     @property
     def rank(self) -> tuple[int, str]:

@@ -105,7 +105,7 @@ class Joins:
     # Outcomes
 
     async def fresh(self, outcomes: Sequence[Outcome], source: str) -> list[Outcome]:
-        """Those that come for the first time by (event source, event id), each once."""
+        """Those of an event source that come for the first time, each event id once."""
         first = {o.event_id: o for o in reversed(outcomes)}
         ids = list(first)
         async with self._db.reading() as tx:
@@ -117,11 +117,11 @@ class Joins:
                     first.pop(seen, None)
         return [o for o in outcomes if first.get(o.event_id) is o]
 
-    async def add_outcomes(self, outcomes: Sequence[tuple[Outcome, str, int | None]]) -> None:
-        """(outcome, event source, event time of its prediction when it is there: joined; else None: parked)."""
+    async def add_outcomes(self, outcomes: Sequence[tuple[Outcome, int | None]]) -> None:
+        """(outcome, event time of its prediction when it is there: joined; else None: parked)."""
         rows = []
-        for outcome, source, event_us in outcomes:
-            row = _outcome_row(outcome, source)
+        for outcome, event_us in outcomes:
+            row = _outcome_row(outcome)
             if event_us is not None:
                 row |= {"state": JOINED, "event_us": event_us}
             rows.append(row)
@@ -166,11 +166,15 @@ class Joins:
     async def settle(self, outcomes: Iterable[tuple[Outcome, Key, int]]) -> None:
         """Joined: these outcomes belong to these predictions of that event time."""
         t = tables.outcomes
-        rows = [{"k_event": o.event_id, "k_id": key[0], "k_row": key[1], "k_at": at} for o, key, at in outcomes]
+        rows = [
+            {"k_source": o.event_source, "k_event": o.event_id, "k_id": key[0], "k_row": key[1], "k_at": at}
+            for o, key, at in outcomes
+        ]
         if not rows:
             return
         async with self._db.reading() as tx:
-            statement = update(t).where(t.c.event_id == bindparam("k_event"))
+            its = (t.c.event_id == bindparam("k_event")) & (t.c.event_source == bindparam("k_source"))
+            statement = update(t).where(its)
             values = {
                 "state": JOINED,
                 "id": bindparam("k_id"),
@@ -256,7 +260,7 @@ class Joins:
         rows = [
             {
                 "model": model,
-                "body": bodies.dumps({**_outcome_row(o, ""), "id": k[0].hex(), "id_row": k[1], "event_us": at}),
+                "body": bodies.dumps({**_outcome_row(o), "id": k[0].hex(), "id_row": k[1], "event_us": at}),
             }
             for o, k, at in outcomes
         ]
@@ -293,10 +297,10 @@ def _label_text(label: Label | None) -> str | None:
     return None if label is None else json.dumps([label.value, label.weight, label.lag_s])
 
 
-def _outcome_row(o: Outcome, source: str) -> dict[str, Any]:
+def _outcome_row(o: Outcome) -> dict[str, Any]:
     known = o.ref.prediction
     return {
-        "event_source": source, "event_id": o.event_id, "model": o.model, "ref": o.ref.text,
+        "event_source": o.event_source, "event_id": o.event_id, "model": o.model, "ref": o.ref.text,
         "id": known[0] if known else None, "id_row": known[1] if known else None, "value": o.value, "weight": o.weight,
         "observed_us": o.observed_us, "recorded_us": o.recorded_us, "ingested_us": o.ingested_us, "source": o.source,
         "state": PARKED, "event_us": None,
@@ -320,5 +324,5 @@ def _outcome(r: Any) -> Outcome:
 def _from_row(r: Mapping[str, Any], ref: Ref) -> Outcome:
     return Outcome(
         r["event_id"], r["model"], ref, r["value"], r["observed_us"], r["recorded_us"], r["ingested_us"], r["source"],
-        r["weight"],
+        r["weight"], event_source=r["event_source"],
     )  # fmt: skip

@@ -32,21 +32,21 @@ class Join:
             touched |= await self._resolve_requests(model, moved)
         await self._recount(model, touched, await self._joins.outcomes(model, touched))
 
-    async def outcomes(self, model: str, new: Sequence[tuple[Outcome, str]], watermark_us: int | None) -> None:
-        """New outcomes of one model, each with the source of its event."""
-        keys = {o.ref.prediction for o, _ in new if o.ref.prediction is not None}
+    async def outcomes(self, model: str, new: Sequence[Outcome], watermark_us: int | None) -> None:
+        """New outcomes of one model."""
+        keys = {o.ref.prediction for o in new if o.ref.prediction is not None}
         answers = await self._joins.answers(model, keys)
         at = {a.key: a.event_us for a in answers}
         known = await self._joins.outcomes(model, keys)
-        placed = [(o, source, at.get(o.ref.prediction) if o.ref.prediction else None) for o, source in new]
+        placed = [(o, at.get(o.ref.prediction) if o.ref.prediction else None) for o in new]
         await self._joins.add_outcomes(placed)
-        await self._records.count(model, {"outcomes_joined": sum(event_us is not None for *_, event_us in placed)})
-        for outcome, _, event_us in placed:
+        await self._records.count(model, {"outcomes_joined": sum(event_us is not None for _, event_us in placed)})
+        for outcome, event_us in placed:
             if outcome.ref.prediction is not None:
                 joined = outcome.ref.prediction if event_us is not None else None
                 known.setdefault(outcome.ref.prediction, []).append(replace(outcome, joined=joined))
         await self._count_again(model, answers, known)
-        await self._by_other_names(model, [o for o, _ in new if o.ref.prediction is None], watermark_us)
+        await self._by_other_names(model, [o for o in new if o.ref.prediction is None], watermark_us)
 
     async def _by_other_names(self, model: str, new: Sequence[Outcome], watermark_us: int | None) -> None:
         by_request = [o for o in new if o.ref.request is not None]

@@ -74,18 +74,18 @@ class TakeInOutcomes:
             check(o.model, o.value, o.observed_us, o.weight, plan.policy.task if plan else None, now)
         by_model: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
         for source, outcome in batch:
-            by_model[outcome.model][source].append(replace(outcome, ingested_us=now))
+            by_model[outcome.model][source].append(replace(outcome, ingested_us=now, event_source=source))
         async with self._records.transaction():
             self._records.note_positions(positions)
             for model, by_source in sorted(by_model.items()):
-                new = [(o, s) for s, found in sorted(by_source.items()) for o in await self._joins.fresh(found, s)]
+                new = [o for s, found in sorted(by_source.items()) for o in await self._joins.fresh(found, s)]
                 received = sum(map(len, by_source.values()))
                 counted = {"outcomes_received": received, "outcomes_duplicate": received - len(new)}
                 await self._records.count(model, counted)
                 if not new:
                     continue
                 progress = await self._records.progress(model)
-                seen = max([int(progress.get("outcome_us", 0)), *(o.observed_us for o, _ in new)])
+                seen = max([int(progress.get("outcome_us", 0)), *(o.observed_us for o in new)])
                 await self._records.save_progress(model, {"outcome_us": str(seen)})
                 mark = int(progress["watermark"]) if "watermark" in progress else None
                 await self._join.outcomes(model, new, mark)
