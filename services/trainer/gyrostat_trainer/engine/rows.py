@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from numpy.typing import NDArray
 
+from gyrostat_common import storage
 from gyrostat_trainer.domain.episodes import Range
-from gyrostat_trainer.domain.errors import TooFewRows
+from gyrostat_trainer.domain.errors import NothingToLearnFrom, TooFewRows
 
 RESERVED = ("label", "event_time", "weight", "entity")
 KEY = "prediction_id"
@@ -30,7 +31,11 @@ _MISSING = {pa.float32(): float("nan"), pa.string(): ""}
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows: tables (empty: none), environment, the event time they end before, ranges left out."""
+    """Which rows: tables (empty: none), environment, the event time they end before, ranges left out.
+
+    `private` names inputs that the archive does not hold as they were asked (hashed, bucketed, dropped). What is
+    learned from a digest is never asked again, and the champion cannot be scored on it: the archive's rows stay out.
+    """
 
     predictions_uri: str
     outcomes_uri: str
@@ -39,6 +44,13 @@ class Wanted:
     until_us: int | None
     horizon_s: int
     excluded: tuple[Range, ...] = ()
+    private: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> str:
+        """Why the archive's rows stay out; empty when they are used."""
+        names = ", ".join(self.private)
+        return f"the archive does not keep {names} as asked (sensitivity of the ModelSpec)" if names else ""
 
 
 @dataclass(frozen=True)
@@ -71,20 +83,28 @@ def table_at(root: str, *parts: str) -> str:
 
 
 def open_table(uri: str) -> DeltaTable | None:
-    """A Delta table, None when there is none yet."""
+    """A Delta table, None when there is none yet. Raises Unavailable when its store cannot be asked."""
     try:
-        return DeltaTable(uri) if uri else None
+        return DeltaTable(uri, storage_options=storage.delta_options(uri)) if uri else None
     except TableNotFoundError:
         return None
+    except (DeltaError, OSError) as exc:
+        raise storage.explained(exc, uri) from exc
 
 
 def find(wanted: Wanted) -> Found:
-    """Reads and joins. TooFewRows when there is not one."""
+    """Reads and joins. TooFewRows when there is not one; NothingToLearnFrom when only the archive has any, and it may
+    not be learned from.
+    """
+    if wanted.private and not wanted.dataset_uri:
+        remedy = f"name a dataset that has {', '.join(wanted.private)} in retrain.dataset, or make it plain"
+        raise NothingToLearnFrom(f"{wanted.left_out}: {remedy}")
+    archive = not wanted.private
     tables = {
         name: table
         for name, uri in (
-            ("predictions", wanted.predictions_uri),
-            ("outcomes", wanted.outcomes_uri),
+            ("predictions", wanted.predictions_uri if archive else ""),
+            ("outcomes", wanted.outcomes_uri if archive else ""),
             ("dataset", wanted.dataset_uri),
         )
         if (table := open_table(uri)) is not None
@@ -106,7 +126,9 @@ def find(wanted: Wanted) -> Found:
         inputs=tuple(sorted(types)),
         tables={uris[name]: table.version() for name, table in tables.items()},
         frames=frames,
-        filter=f"role = 'answer' and environment = '{wanted.environment}' and {where}",
+        filter=f"role = 'answer' and environment = '{wanted.environment}' and {where}"
+        if archive
+        else f"{where} ({wanted.left_out})",
         sha256=canonical_sha256(rows),
         answers=answers,
         labelled=_from_archive(rows),
@@ -183,13 +205,14 @@ def _joined(
 
 
 def _answers_sql(types: dict[str, str], present: dict[str, pa.DataType], where: str, wanted: Wanted) -> str:
-    """One row per prediction id: the last answer that was given to it."""
+    """One row per prediction id: of the answers to one that was asked again the first, as the monitor counts it."""
     columns = ", ".join(f"{_cast(f'in_{name}', kind, present)} AS {_quoted(name)}" for name, kind in types.items())
     environment = wanted.environment.replace("'", "''")
     return f"""CREATE TEMP TABLE answers AS
         SELECT prediction_id, event_time, stream, frame_no, {columns} FROM predictions
         WHERE role = 'answer' AND environment = '{environment}' AND {where}
-        QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY arrival_time DESC, version DESC) = 1"""
+        QUALIFY row_number() OVER (
+            PARTITION BY prediction_id ORDER BY variant = 'pinned', arrival_time, stream, frame_no) = 1"""
 
 
 def _cast(column: str, kind: str, present: dict[str, pa.DataType]) -> str:

@@ -120,6 +120,7 @@ class Workshop:
                 until_us=run.until_us,
                 horizon_s=spec.horizon_s,
                 excluded=excluded,
+                private=spec.private,
             )
         )
         if found.rows.num_rows < spec.min_rows:
