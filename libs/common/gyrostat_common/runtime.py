@@ -65,9 +65,8 @@ def run(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(life.live(open_app(settings)))
         if life.deaf:
-            os._exit(code)  # the runner would wait for them for ever
-    sys.stdout.flush()
-    sys.exit(code)
+            _leave(code)  # the runner would wait for them for ever
+    _leave(code)
 
 
 class _Life:
@@ -185,6 +184,13 @@ def sentence(error: BaseException) -> str:
         return f"{error.strerror or error}: stop the other process or choose another address"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _leave(code: int) -> NoReturn:
+    """At once: everything is closed, and taking the interpreter and its libraries apart would cost another second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _say(name: str, text: str) -> None:

@@ -39,7 +39,7 @@ async def within(seconds: float, work: Coroutine[Any, Any, Any], name: str) -> b
         await asyncio.wait({task}, timeout=seconds)
     finally:
         if not task.done():
-            await ended(task, within_s=1.0)
+            await ended(task, within_s=min(1.0, seconds))
             done = False
         else:
             done = True

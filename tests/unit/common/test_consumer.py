@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import CommitFailedError
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus
-from gyrostat_common.bus.consumer import KafkaConsumer
+from gyrostat_common.bus.consumer import KafkaConsumer, commit_unless_closed
 from gyrostat_common.bus.dispatch import Retries
 from gyrostat_common.bus.producer import KafkaProducer
 from gyrostat_common.bus.pulse import Pulse
@@ -93,3 +95,41 @@ async def test_a_consumer_tells_that_it_stands_still():
 async def test_a_fetch_that_never_comes_back_is_given_up():
     with pytest.raises(TimeoutError):
         await a_consumer(still_s=0.01).read_once(Deaf())
+
+
+class Gone:
+    """A client whose coordinator is gone for good: it looks for it without end, and ignores that nobody waits."""
+
+    def __init__(self) -> None:
+        self.committing, self.back = asyncio.Event(), asyncio.Event()
+
+    async def getmany(self, **_: Any) -> dict[Any, Any]:
+        return {}
+
+    async def commit(self, offsets: Any) -> None:
+        self.committing.set()
+        while not self.back.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.back.wait()
+
+
+async def test_a_commit_that_never_ends_holds_up_the_close_for_a_moment_only() -> None:
+    client, closed = Gone(), asyncio.Event()
+    committing = asyncio.create_task(commit_unless_closed(cast(Any, client), {}, closed, within_s=0.01))
+    await client.committing.wait()
+    assert not committing.done()
+    closed.set()
+    async with asyncio.timeout(5):
+        assert await committing is False
+    client.back.set()
+
+
+async def test_a_commit_that_the_broker_refuses_says_so() -> None:
+    client = Gone()
+    client.commit = refused  # type: ignore[method-assign]
+    with pytest.raises(CommitFailedError):
+        await commit_unless_closed(cast(Any, client), {}, asyncio.Event(), within_s=0.01)
+
+
+async def refused(_: Any) -> None:
+    raise CommitFailedError

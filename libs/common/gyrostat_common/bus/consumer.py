@@ -30,7 +30,7 @@ from gyrostat_common.bus.event import Route
 from gyrostat_common.bus.producer import KafkaProducer
 from gyrostat_common.bus.pulse import Pulse
 from gyrostat_common.settings import KafkaSettings
-from gyrostat_common.tasks import ended
+from gyrostat_common.tasks import ended, within
 
 log = telemetry.get_logger("bus.consumer")
 lag_seconds = telemetry.gauge(
@@ -43,6 +43,8 @@ gaps_total = telemetry.counter(
 stopped = telemetry.gauge("gyrostat_consumer_stopped", "1 when the consumer has stopped for good", ("group",))
 
 FETCH_MS = 200
+# At the close. All of a process's consumers must fit in the 30 s that it has.
+BATCH_WITHIN_S, COMMIT_AT_CLOSE_S, LEAVE_WITHIN_S = 15.0, 3.0, 3.0
 _NOT_OURS_ANY_MORE = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
 
 
@@ -126,7 +128,7 @@ class KafkaConsumer:
                 await self.read_once(client)
                 await asyncio.sleep(0)  # lets a waiting rebalance have the lock
         finally:
-            await _stopped(client)
+            await _stopped(client, self._group)
 
     async def read_once(self, client: AIOKafkaConsumer) -> None:
         """Fetches what there is, handles it, commits. A rebalance waits for the handling, never for the fetch."""
@@ -184,7 +186,8 @@ class KafkaConsumer:
         }
         self._expected.update(offsets)
         try:
-            await client.commit(offsets)
+            if not await commit_unless_closed(client, offsets, self._closed):
+                log.warning("commit_given_up", group=self._group, within_s=COMMIT_AT_CLOSE_S)
         except _NOT_OURS_ANY_MORE as error:
             # Another member has the partition and reads these again; their effects are recognised.
             log.warning("commit_refused", group=self._group, error=short(error))
@@ -286,12 +289,36 @@ def _after(by_topic: dict[str, Any], name: str) -> list[str]:
     return names[names.index(name) + 1 :]
 
 
-async def _stopped(client: AIOKafkaConsumer) -> None:
+async def commit_unless_closed(
+    client: AIOKafkaConsumer,
+    offsets: dict[TopicPartition, int],
+    closed: asyncio.Event,
+    within_s: float = COMMIT_AT_CLOSE_S,
+) -> bool:
+    """Commits; once `closed` is set, for so long at most: the client looks for a coordinator that is gone without end.
+    False: given up. The next process then reads the batch again and recognises its effects.
+    """
+    sending = asyncio.create_task(client.commit(offsets), name="commit")
+    closing = asyncio.create_task(closed.wait())
     try:
-        async with asyncio.timeout(10.0):
-            await client.stop()
-    except (TimeoutError, KafkaError, OSError) as error:
-        log.warning("consumer_not_stopped", error=short(error))
+        await asyncio.wait({sending, closing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({sending}, timeout=within_s)
+        if sending.done():
+            sending.result()
+        return sending.done()
+    finally:
+        closing.cancel()
+        if not sending.done():
+            await ended(sending, within_s=within_s)
+
+
+async def _stopped(client: AIOKafkaConsumer, group: str) -> None:
+    """Leaves the group if the broker lets us; one that is gone takes us off the list by itself."""
+    try:
+        if not await within(LEAVE_WITHIN_S, client.stop(), f"leave {group}"):
+            log.warning("consumer_not_stopped", group=group, within_s=LEAVE_WITHIN_S)
+    except (KafkaError, OSError) as error:
+        log.warning("consumer_not_stopped", group=group, error=short(error))
 
 
 @asynccontextmanager
@@ -307,7 +334,8 @@ async def consuming(
         yield consumer
     finally:
         consumer.close()
-        done, _ = await asyncio.wait({task}, timeout=15)
+        done, _ = await asyncio.wait({task}, timeout=BATCH_WITHIN_S)
         if not done:
+            log.warning("batch_given_up", group=group, within_s=BATCH_WITHIN_S)
             await ended(task)
         await producer.close()

@@ -20,9 +20,10 @@ from gyrostat_common.bus.event import Held, OnHeld, StateHandler
 from gyrostat_common.bus.held import StateKeys, StateStopped
 from gyrostat_common.bus.pulse import Pulse
 from gyrostat_common.settings import KafkaSettings
-from gyrostat_common.tasks import ended
+from gyrostat_common.tasks import ended, within
 
 log = telemetry.get_logger("bus.state")
+CLOSE_WITHIN_S = 3.0
 
 
 class KafkaStateReader:
@@ -96,10 +97,10 @@ class KafkaStateReader:
                     await self._check_caught_up(client, ends)
         finally:
             try:
-                async with asyncio.timeout(5.0):
-                    await client.stop()
-            except (TimeoutError, KafkaError, OSError) as error:
-                log.warning("state_reader_not_closed", error=short(error))
+                if not await within(CLOSE_WITHIN_S, client.stop(), f"close {self._topic}"):
+                    log.warning("state_reader_not_closed", topic=self._topic, within_s=CLOSE_WITHIN_S)
+            except (KafkaError, OSError) as error:
+                log.warning("state_reader_not_closed", topic=self._topic, error=short(error))
 
     async def _partitions(self, client: AIOKafkaConsumer) -> list[TopicPartition]:
         name = prefixed(self._kafka, self._topic)
