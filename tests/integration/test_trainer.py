@@ -27,6 +27,7 @@ from gyrostat_common.profile import Profile
 from support.trainer import (
     MODEL,
     FakeRegistry,
+    HesitantRegistry,
     a_spec,
     an_episode,
     labelled_rows,
@@ -257,6 +258,17 @@ async def test_a_cancelled_run_ends_and_leaves_no_process(world: World) -> None:
     assert last.run.status == "cancelled"
     assert "cancelled by ann: enough" in last.run.error
     assert not list((world.folder / "trainer" / "runs").rglob("*.pid"))
+
+
+async def test_a_cancelled_run_that_fails_before_it_notices_is_cancelled_all_the_same(tmp_path: Path) -> None:
+    registry = HesitantRegistry(a_spec())
+    async with a_world(tmp_path, registry, MemoryBus()) as world:
+        started = await world.start()  # there are no rows: its snapshot fails
+        await registry.asked.wait()
+        await world.stub.CancelTraining(trainer_pb2.CancelTrainingRequest(run_id=started.run.id, reason="enough"))
+        registry.may_tell.set()
+        run = (await world.ended(started.run.id)).run
+    assert (run.status, run.error) == ("cancelled", "cancelled by ann: enough")
 
 
 async def test_a_broken_parameter_fails_the_run_with_the_jobs_own_words(world: World) -> None:

@@ -214,6 +214,19 @@ class FakeRegistry(registry_pb2_grpc.RegistryServiceServicer):
         await say(bus, self.plan(), f"production/{MODEL}", "gyrostat-registry")
 
 
+@dataclass
+class HesitantRegistry(FakeRegistry):
+    """Tells a plan only when it may."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    may_tell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def GetPlan(self, request: Any, context: Any) -> Any:
+        self.asked.set()
+        await self.may_tell.wait()
+        return await super().GetPlan(request, context)
+
+
 async def say(bus: MemoryBus, payload: Any, key: str, source: str, **fields: Any) -> str:
     """Sends an event and returns its id."""
     event = Event(payload=payload, key=key, subject=MODEL, source=source, time=from_us(BEGIN_US), **fields)

@@ -235,7 +235,9 @@ class Work:
                 return run
             ended = microseconds(self._clock.now())
             wall = (ended - (run.started_at_us or ended)) / 1e6
-            error = "" if status == SUCCEEDED else run.cancel_reason or reason
+            if status == FAILED and run.cancel_reason:
+                status = CANCELLED  # whoever cancelled has been told so; what it would have failed of is in the log
+            error = {SUCCEEDED: "", CANCELLED: run.cancel_reason or reason}.get(status, reason)
             run = run.changed(status=status, error=error, ended_at_us=ended, cost={**run.cost, "wall_s": wall})
             await self._ledger.save_run(run)
             await self._news.training_finished(run)
