@@ -68,22 +68,10 @@ class KafkaLog:
             async with asyncio.timeout(30):
                 while any([await client.position(partition) < ends[partition] for partition in partitions]):
                     for records in (await client.getmany(timeout_ms=100)).values():
-                        found += [_incoming(topic, record) for record in records]
+                        found += [bus.codec.incoming(topic, record) for record in records]
         finally:
             await client.stop()
         return found
-
-
-def _incoming(topic: str, record: Any) -> bus.codec.Incoming:
-    return bus.codec.Incoming(
-        topic=topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-        timestamp_ms=record.timestamp,
-    )
 
 
 @asynccontextmanager

@@ -101,9 +101,7 @@ def check_topics(ctx: typer.Context, as_json: Json = False) -> None:
     """How every topic stands in Kafka; fails when one is missing or breaks the contract."""
     with session(ctx) as client:
         found = client.topics.check()
-    print_json(found) if as_json else _print_topics(found)
-    if any(one.state in ("missing", "refused") for one in found):
-        raise typer.Exit(1)
+    _judge_topics(found, as_json)
 
 
 @topics.command("apply", epilog="Example: gyrostat topics apply --dry-run")
@@ -120,9 +118,7 @@ def apply_topics(
             commands = client.topics.commands()
             return print_json({"commands": list(commands)}) if as_json else print("\n".join(commands))
         found = client.topics.apply()
-    print_json(found) if as_json else _print_topics(found)
-    if any(one.state in ("missing", "refused") for one in found):
-        raise typer.Exit(1)
+    _judge_topics(found, as_json)
 
 
 @topics.command("repair", epilog="Example: gyrostat topics repair serving.plan --dry-run")
@@ -306,6 +302,16 @@ def _print_event(found: "TailedEvent") -> None:
         print_json(_without_columns(to_plain(found.payload)))
         for row in found.predictions():
             say(_prediction(row))
+
+
+def _judge_topics(found: Any, as_json: bool) -> None:
+    """Prints every topic; fails when one is missing or breaks the contract."""
+    if as_json:
+        print_json(found)
+    else:
+        _print_topics(found)
+    if any(one.state in ("missing", "refused") for one in found):
+        raise typer.Exit(1)
 
 
 def _print_topics(found: Any) -> None:

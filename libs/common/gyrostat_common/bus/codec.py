@@ -6,6 +6,7 @@ Own, because the SDK turns protobuf bytes that happen to be UTF-8 into text and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -45,6 +46,19 @@ class Incoming:
     value: bytes | None
     headers: Headers
     timestamp_ms: int
+
+
+def incoming(topic: str, record: Any) -> Incoming:
+    """A record as the Kafka client hands it over; `topic` without the site's prefix."""
+    return Incoming(
+        topic=topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+        timestamp_ms=record.timestamp,
+    )
 
 
 def encode(event: Event, traceparent: str | None = None) -> Outgoing:

@@ -1,8 +1,8 @@
 """Frozen binnings of one input: numbers by quantile edges, categories by their most frequent values.
 
-A column is summarised as counts over *slots*; slots of the same feature add up exactly over ticks, partitions and
-versions of a
-batch. Column values: numbers as any numpy array (NaN = missing), categories as a sequence of `str | None`.
+A column is summarised as counts over *slots*; slots of the same feature add up exactly over ticks, partitions
+and versions of a batch. Column values: numbers as any numpy array (NaN = missing), categories as a sequence of
+`str | None`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,24 @@ class Between:
     """Median rows in a period."""
 
 
+class Counted:
+    """What reference counts per slot tell, whatever the slots mean; the last one is `missing`."""
+
+    counts: tuple[int, ...]
+
+    @property
+    def n(self) -> int:
+        """Reference rows."""
+        return sum(self.counts)
+
+    @property
+    def missing_share(self) -> float:
+        """Share of reference rows without a value."""
+        return self.counts[-1] / max(self.n, 1)
+
+
 @dataclass(frozen=True)
-class Numeric:
+class Numeric(Counted):
     """A numeric input. Slots: value bins, then `below`, `above` (out of range), `missing`."""
 
     name: str
@@ -75,16 +91,6 @@ class Numeric:
     def values(self) -> int:
         """Number of value bins; the slots after them are `below`, `above`, `missing`."""
         return len(self.edges) + 1
-
-    @property
-    def n(self) -> int:
-        """Reference rows."""
-        return sum(self.counts)
-
-    @property
-    def missing_share(self) -> float:
-        """Share of reference rows without a value."""
-        return self.counts[-1] / max(self.n, 1)
 
     @cached_property
     def _edges(self) -> Floats:
@@ -134,7 +140,7 @@ class Numeric:
 
 
 @dataclass(frozen=True)
-class Category:
+class Category(Counted):
     """A categorical input. Slots: the top values, then `other` (rarer, but seen), `unseen`, `missing`."""
 
     name: str
@@ -157,16 +163,6 @@ class Category:
     def values(self) -> int:
         """Number of value slots (top values and `other`)."""
         return len(self.top) + 1
-
-    @property
-    def n(self) -> int:
-        """Reference rows."""
-        return sum(self.counts)
-
-    @property
-    def missing_share(self) -> float:
-        """Share of reference rows without a value."""
-        return self.counts[-1] / max(self.n, 1)
 
     @cached_property
     def _codes(self) -> Mapping[str | None, int]:
