@@ -252,6 +252,25 @@ async def test_a_profile_that_is_missing_leaves_rows_and_quality_but_no_tests(tm
         assert (await stub.ListEpisodes(api.ListEpisodesRequest(model="flights"))).episodes == []
 
 
+async def test_the_last_outcome_of_a_quiet_model_reaches_the_archive_by_its_request_id(tmp_path: Path) -> None:
+    log = bus.MemoryBus()
+    async with log.producer() as producer, running(tmp_path, log) as (_, stub):
+        await a_served_plan(tmp_path, producer)
+        await producer.send(said(a_frame(1, [prediction_id(0)], [T0], [0.8], request_ids=["r-1"]), partition=0))
+        ref = pb.PredictionRef(request=pb.PredictionRef.ByRequest(request_id="r-1"))
+        outcome = api.Outcome(model="flights", prediction=ref, value=1, observed_at=stamp(T0 + HOUR_US))
+        await stub.RecordOutcomes(api.RecordOutcomesRequest(outcomes=[outcome]))
+        question = api.GetPredictionRequest(id=str(prediction_id(0)), model="flights")
+
+        async def outcomes() -> int:
+            try:
+                return len((await stub.GetPrediction(question)).outcomes)
+            except grpc.aio.AioRpcError:
+                return 0
+
+        await becomes(outcomes, 1)
+
+
 async def test_an_id_that_is_asked_again_is_archived_twice_and_counted_once(tmp_path: Path) -> None:
     log = bus.MemoryBus()
     async with log.producer() as producer, running(tmp_path, log) as (_, stub):

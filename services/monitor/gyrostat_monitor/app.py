@@ -161,6 +161,8 @@ async def _running(settings: Settings, events: bus.Bus, core: Core, health: Heal
         consumers.add(GROUP, loop)
         consumers.add(ARCHIVE_GROUP, archive)
         consumers.reads("serving.plan", plans)
+        resolving = asyncio.create_task(archives.resolve(settings.watch_interval_s), name="archive.resolve")
+        stack.push_async_callback(ended, resolving)
         yield consumers
 
 

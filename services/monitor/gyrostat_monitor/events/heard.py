@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import telemetry
 from gyrostat_common.bus import Received, Route, Tombstone
+from gyrostat_common.errors import GyrostatError
 from gyrostat_monitor.domain.frames import Frame
 from gyrostat_monitor.events import decoding
 from gyrostat_monitor.usecases.archiving import Archiving
@@ -110,13 +111,25 @@ class Archives:
                 await self._archiving.frames(frames)
         else:
             await self._archiving.frames(frames)
-        await self._archiving.resolved()
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
         outcomes = [decoding.outcome(r)[1] for r in batch]
         await self._outcomes()
         await self._archiving.outcomes(outcomes)
-        await self._archiving.resolved()
+
+    async def resolve(self, every_s: float) -> None:
+        """Archives the outcomes that found their prediction by another name; for ever, since nothing announces them.
+
+        By the clock and not after a batch: the last outcomes of a quiet model have no batch after them.
+        """
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self._archiving.resolved()
+            except GyrostatError as error:
+                log.warning("outcomes_not_archived_yet", detail=str(error)[:300])
+            except Exception as error:  # the next look must come all the same
+                log.error("outcomes_not_archived_yet", error=repr(error), exc_info=error)
 
 
 def _prediction(received: Received) -> pb.PredictionLogged:
