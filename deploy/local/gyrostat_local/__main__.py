@@ -72,7 +72,7 @@ async def down(folder: Path) -> int:
 
 
 async def status(folder: Path) -> int:
-    """Print the table; exit code 1 when something does not serve."""
+    """Print the table; exit code 1 when something does not serve, or is alarmed."""
     system = LocalSystem.running(folder)
     if system is None:
         print(f"nothing runs in {folder}: `make up` starts it")
@@ -81,15 +81,21 @@ async def status(folder: Path) -> int:
 
 
 async def show(system: LocalSystem) -> bool:
-    """Print service, address, health and data folder; return whether all serve."""
+    """Print service, address, health and data folder, and what is wrong; return whether all serve without an alarm."""
     table = Table("service", "address", "health", "data folder")
     names = (KAFKA, *SERVICES)
-    healths = dict(zip(names, await asyncio.gather(*(system.health(name) for name in names)), strict=True))
+    standings = dict(zip(names, await asyncio.gather(*(system.standing(name) for name in names)), strict=True))
     for name in names:
         ours = name in system.processes or name in SERVICES
-        table.add_row(name, system.address(name), healths[name], str(system.folder / name) if ours else "(elsewhere)")
-    Console().print(table)
-    return all(health == "SERVING" for health in healths.values())
+        table.add_row(
+            name, system.address(name), standings[name][0], str(system.folder / name) if ours else "(elsewhere)"
+        )
+    console = Console()
+    console.print(table)
+    for name, (_, why) in standings.items():
+        if why:
+            console.print(f"{name}: {why}", markup=False, highlight=False, soft_wrap=True)
+    return all(word == "SERVING" for word, _ in standings.values())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ Called by `gyrostat_local.system` and the test fixtures. Nothing here starts or 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from contextlib import closing
 from struct import pack, unpack
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 POLL_S = 0.05
 METADATA = pack(">hhih", 3, 4, 1, -1) + pack(">ib", 0, 0)  # api 3 v4, correlation 1, no client id, no topics, no create
@@ -55,15 +55,33 @@ def _read(link: socket.socket, size: int) -> bytes:
     return bytes(parts)
 
 
-async def grpc_health(address: str, timeout_s: float = 1.0) -> str:
-    """Return the server's word on itself: SERVING, NOT_SERVING, … or UNREACHABLE."""
+def taken(address: str) -> bool:
+    """Say whether something listens on this host:port. False when nobody can tell: starting will."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or port == "0":
+        return False
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+async def service_standing(address: str, timeout_s: float = 1.0) -> tuple[str, str]:
+    """Return the service's word on itself and why: SERVING, ALARMED (it serves, but see to it), NOT_SERVING or
+    UNREACHABLE.
+    """
+    from gyrostat_common.rpc import ask_health  # here, so that the fixtures which need only a broker do not load it
+
     async with grpc.aio.insecure_channel(address) as channel:
         try:
-            stub = health_pb2_grpc.HealthStub(channel)
-            reply = await stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            report = await ask_health(channel, timeout_s=timeout_s)
         except grpc.aio.AioRpcError:
-            return "UNREACHABLE"
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+            return "UNREACHABLE", ""
+    return report.word.upper().replace(" ", "_"), "" if report.word == "serving" else report.sentence
 
 
 async def until(answers: Callable[[], bool], alive: Callable[[], bool], *, what: str, timeout_s: float) -> None:

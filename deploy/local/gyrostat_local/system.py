@@ -19,13 +19,14 @@ from types import TracebackType
 from typing import Self
 
 from gyrostat_common.settings import KafkaSettings, ServiceSettings
-from gyrostat_local.plan import KAFKA, ROOT, SERVICES, Place, Plan, Ports, make_plan, read_procfile
+from gyrostat_local.plan import BOOTSTRAP, KAFKA, LOOPBACK, ROOT, SERVICES, Place, Plan, Ports, make_plan, read_procfile
 from gyrostat_local.processes import Child, adopt, spawn
-from gyrostat_local.readiness import NotReady, grpc_health, kafka_answers, until
+from gyrostat_local.readiness import NotReady, kafka_answers, service_standing, taken, until
 
 START_LIMIT_S = 90.0
 STATE = "system.json"
 LOG_TAIL = 2000
+ANSWERING = ("SERVING", "ALARMED")
 MARKS = {KAFKA: "kafka.Kafka", **{name: f"gyrostat_{name}" for name in SERVICES}}
 
 
@@ -47,6 +48,7 @@ class LocalSystem:
     ) -> None:
         self.plan: Plan = make_plan(folder, ports, environ)
         self.processes: dict[str, Child] = {}
+        self._log_began: dict[str, int] = {}
         self._commands = read_procfile()
         self._tethered = tethered
 
@@ -92,6 +94,7 @@ class LocalSystem:
 
         NotReady, with the end of the log, when one does not; whatever was started is stopped then.
         """
+        self._check_addresses()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             if self.plan.own_kafka:
@@ -106,6 +109,17 @@ class LocalSystem:
                 raise error.exceptions[0] from None
             raise
         self._save()
+
+    def _check_addresses(self) -> None:
+        """NotReady before anything is started: a taken address is seen at once, not after everything else is up."""
+        wanted = [(KAFKA, f"{LOOPBACK}:{port}", "") for port in self.plan.kafka_ports if self.plan.own_kafka]
+        for name, place in self.plan.places.items():
+            prefix = f"GYROSTAT_{name.upper()}__"
+            wanted += [(name, place.grpc, f"{prefix}GRPC_ADDRESS"), (name, place.metrics, f"{prefix}METRICS_ADDRESS")]
+        for name, address, setting in wanted:
+            if taken(address):
+                other = f"set {setting} to another address" if setting else f"set {BOOTSTRAP} to use a Kafka that runs"
+                raise NotReady(f"{name}: cannot listen on {address}: something does already; stop it, or {other}")
 
     async def down(self) -> None:
         """Stop the services in order and side by side, then Kafka. Nothing of ours runs when it returns."""
@@ -123,6 +137,7 @@ class LocalSystem:
         if known is not None:
             known.sweep()
         plan = self.plan
+        self._log_began[name] = plan.log(name).stat().st_size if plan.log(name).exists() else 0
         self.processes[name] = spawn(
             name,
             self._commands[name],
@@ -145,7 +160,18 @@ class LocalSystem:
             else:
                 await self._serving(child, timeout_s)
         except NotReady as error:
+            if said := self._last_words(name):
+                raise NotReady(f"{said} ({error}; all of it: {self.plan.log(name)})") from None
             raise NotReady(f"{error}; the end of {self.plan.log(name)}:\n{self.log(name)[-LOG_TAIL:]}") from None
+
+    def _last_words(self, name: str) -> str:
+        """Why a service could not start, by its own sentence; empty when it left none."""
+        file, mark = self.plan.log(name), f"gyrostat_{name}: "
+        if name == KAFKA or not file.exists():
+            return ""
+        lines = file.read_bytes()[self._log_began.get(name, 0) :].decode(errors="replace").splitlines()
+        said = [line.removeprefix(mark).removeprefix("cannot start: ") for line in lines if line.startswith(mark)]
+        return f"{name}: {'; '.join(said)}" if said else ""
 
     async def stop(self, name: str) -> None:
         """End a process in order (SIGTERM) and wait for it."""
@@ -161,23 +187,32 @@ class LocalSystem:
         await self.start(name)
 
     async def health(self, name: str) -> str:
-        """SERVING, NOT_SERVING, UNREACHABLE or STOPPED."""
+        """SERVING, ALARMED, NOT_SERVING, UNREACHABLE or STOPPED."""
+        return (await self.standing(name))[0]
+
+    async def standing(self, name: str) -> tuple[str, str]:
+        """Its health and, unless it is SERVING, why, as far as it says."""
         if name == KAFKA:
-            return "SERVING" if await asyncio.to_thread(kafka_answers, self.plan.bootstrap) else "UNREACHABLE"
+            return ("SERVING" if await asyncio.to_thread(kafka_answers, self.plan.bootstrap) else "UNREACHABLE"), ""
         child = self.processes.get(name)
         if child is None or not child.alive:
-            return "STOPPED"
-        return await grpc_health(self.address(name))
+            return "STOPPED", self._last_words(name)
+        return await service_standing(self.address(name))
 
     async def _serving(self, child: Child, timeout_s: float) -> None:
+        why = ""
         try:
             async with asyncio.timeout(timeout_s):
-                while await grpc_health(self.address(child.name)) != "SERVING":
+                while True:
+                    word, why = await service_standing(self.address(child.name))
+                    if word in ANSWERING:
+                        return
                     if not child.alive:
                         raise NotReady(f"{child.name} ended with exit code {child.exit_code}")
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise NotReady(f"{child.name} was not ready after {timeout_s:.0f} s") from None
+            because = f": {why}" if why else ""
+            raise NotReady(f"{child.name} was not ready after {timeout_s:.0f} s{because}") from None
 
     def _save(self) -> None:
         state = {
@@ -203,6 +238,6 @@ class LocalSystem:
         places = {name: Place(*pair) for name, pair in state["places"].items()}
         told = {f"GYROSTAT_{name.upper()}__GRPC_ADDRESS": place.grpc for name, place in places.items()}
         told |= {f"GYROSTAT_{name.upper()}__METRICS_ADDRESS": place.metrics for name, place in places.items()}
-        system = cls(folder, environ={**told, "GYROSTAT_KAFKA__BOOTSTRAP_SERVERS": state["bootstrap"]}, tethered=False)
+        system = cls(folder, environ={**told, BOOTSTRAP: state["bootstrap"]}, tethered=False)
         system.processes = living
         return system
