@@ -1,23 +1,28 @@
-"""What can be wrong with a site, looked for in one go: services, Kafka and its topics, clocks, disk, libraries, lag,
-dead letters.
+"""What can be wrong with a site, looked for in one go: services, alerts, Kafka and its topics, dead letters, clocks,
+books, consumers that stand still, state that cannot be read, disk, libraries.
 """
 
 import asyncio
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from grpc_health.v1 import health_pb2
+import grpc
 
+from gyrostat.events.v1 import events_pb2
+from gyrostat.monitor.v1 import monitor_pb2
+from gyrostat_client.backlog import OLD_S, Backlog, Illegible, backlogs, illegible
 from gyrostat_client.client import AsyncClient
 from gyrostat_client.errors import Unreachable
-from gyrostat_common import bus
+from gyrostat_client.status import dropped_rows
 from gyrostat_common.bus import contract
 from gyrostat_common.errors import GyrostatError
+from gyrostat_common.health import Report
+from gyrostat_common.rpc import ask_health
 from gyrostat_common.times import from_proto
 
 _LEAST_FREE_BYTES, _WARN_FREE_BYTES = 1 << 29, 4 << 30
@@ -61,10 +66,8 @@ class Check:
 
 async def examine(client: AsyncClient) -> list[Check]:
     """Every check; none raises."""
-    services, kafka, clocks, lag = await asyncio.gather(
-        _services(client), _kafka(client), _clocks(client), _lag(client)
-    )
-    return [*services, *kafka, *clocks, *lag, disk(client.settings.data.folder), *libraries()]
+    found = await asyncio.gather(_services(client), _alerts(client), _kafka(client), _replicas(client), _log(client))
+    return [*(check for checks in found for check in checks), disk(client.settings.data.folder), *libraries()]
 
 
 def libraries() -> Iterator[Check]:
@@ -102,25 +105,25 @@ async def _services(client: AsyncClient) -> list[Check]:
 
 
 async def _service(client: AsyncClient, name: str) -> Check:
-    """Reachable, and serving by its own word."""
+    """Reachable, and what it says of itself: the same as its /readyz."""
     endpoint = client.endpoints[name]
     start = f"`make up` starts it; --{name} or GYROSTAT_CLIENT__{name.upper()}_ADDRESS names another address"
     try:
         await endpoint.wait_until_reachable(_CONNECT_S)
-        reply = await endpoint.unary(
-            "/grpc.health.v1.Health/Check",
-            health_pb2.HealthCheckRequest(),
-            health_pb2.HealthCheckResponse,
-            timeout_s=_CONNECT_S,
-        )
+        report = await ask_health(await endpoint.channel(), timeout_s=_CONNECT_S)
     except Unreachable as error:
         return Check(name, "unreachable", str(error), start)
-    except GyrostatError as error:
-        return Check(name, "failed", f"{endpoint.address}: {error}", "its log says more")
-    if reply.status == health_pb2.HealthCheckResponse.SERVING:
-        return Check(name, "ok", f"serving at {endpoint.address}")
-    word = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status).lower().replace("_", " ")
-    return Check(name, "failed", f"{word} at {endpoint.address}", "its /readyz and its log say why")
+    except (GyrostatError, grpc.RpcError) as error:
+        said = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
+        return Check(name, "failed", f"{endpoint.address}: {said}", "its log says more")
+    return health_check(name, endpoint.address, report)
+
+
+def health_check(name: str, address: str, report: Report) -> Check:
+    """Not serving and alarmed are both failures: somebody must look."""
+    if report.word == "serving":
+        return Check(name, "ok", f"serving at {address}")
+    return Check(name, "failed", f"{report.word} at {address}: {report.sentence}", "its log says more")
 
 
 async def _kafka(client: AsyncClient) -> list[Check]:
@@ -177,15 +180,16 @@ def dead_letter_checks(counts: dict[str, int]) -> Iterator[Check]:
         yield Check("dead letters", "ok", f"none in {len(counts)} topics")
 
 
-async def _clocks(client: AsyncClient) -> list[Check]:
-    """Replicas' heartbeats against our own clock."""
+async def _replicas(client: AsyncClient) -> list[Check]:
+    """Replicas' heartbeats against our own clock, and the books of their spools."""
     try:
         replicas = await client.plans.replicas()
     except GyrostatError as error:
         return [Check("clocks", "warning", f"not known: {error}")]
     now = datetime.now(UTC)
     ages = {one.replica: (now - at).total_seconds() for one in replicas if (at := from_proto(one.at)) is not None}
-    return list(clock_checks(ages)) or [Check("clocks", "warning", "no replica has said anything yet")]
+    clocks = list(clock_checks(ages)) or [Check("clocks", "warning", "no replica has said anything yet")]
+    return [*clocks, *book_checks(replicas)]
 
 
 def clock_checks(ages: dict[str, float]) -> Iterator[Check]:
@@ -204,27 +208,95 @@ def clock_checks(ages: dict[str, float]) -> Iterator[Check]:
             yield Check("clocks", "ok", f"{replica} was heard {max(age, 0):.1f} s ago")
 
 
-async def _lag(client: AsyncClient) -> list[Check]:
-    """Records that each service has not taken in, as Kafka has it."""
+async def _log(client: AsyncClient) -> list[Check]:
+    """What waits in the log, as Kafka has it, and state that nobody can read."""
     kafka = client.settings.kafka
-    groups = sorted({consumer for topic in contract.events() for consumer in topic.consumers} & set(client.endpoints))
     try:
-        async with asyncio.timeout(15), bus.open(kafka) as log:
-            lags = {group: await log.lag(group) for group in groups}
+        async with asyncio.timeout(30):
+            waiting, unread = await asyncio.gather(backlogs(kafka), illegible(kafka))
     except (GyrostatError, TimeoutError):
         return [Check("lag", "warning", f"not known: Kafka does not answer at {kafka.bootstrap_servers}")]
-    return list(lag_checks(lags))
+    return [*lag_checks(waiting, datetime.now(UTC)), *state_checks(unread)]
 
 
-def lag_checks(lags: dict[str, dict[str, int]]) -> Iterator[Check]:
-    """Group → topic → records not yet taken in."""
-    for group, lag in lags.items():
-        behind = {topic: count for topic, count in sorted(lag.items()) if count}
-        found = ", ".join(f"{topic} {count:,}" for topic, count in behind.items()) or f"nothing in {len(lag)} topics"
-        if max(lag.values(), default=0) > _LAG_WARN:
-            yield Check(f"lag {group}", "warning", found, "it catches up unless more comes than it can take")
+def lag_checks(waiting: Sequence[Backlog], now: datetime) -> Iterator[Check]:
+    """A group that has old records waiting and takes none in is failed, one that is only behind a warning."""
+    for group in dict.fromkeys(one.group for one in waiting):
+        behind = [one for one in waiting if one.group == group and one.records]
+        still = [one for one in behind if not one.moved]
+        for one in still:
+            yield Check(f"lag {group}", "failed", f"stands still: {_waits(one, now)}", _stands_still(one))
+        if still:
+            continue
+        oldest = max(behind, key=lambda one: one.age_s(now), default=None)
+        if oldest is None:
+            yield Check(f"lag {group}", "ok", "nothing waits")
+        elif oldest.age_s(now) > OLD_S or sum(one.records for one in behind) > _LAG_WARN:
+            again = "it takes in what comes, late; it catches up unless more comes than it can take"
+            yield Check(f"lag {group}", "warning", f"behind: {_waits(oldest, now)}", again)
         else:
-            yield Check(f"lag {group}", "ok", found)
+            yield Check(f"lag {group}", "ok", _waits(oldest, now))
+
+
+def _waits(one: Backlog, now: datetime) -> str:
+    since = f", the oldest since {one.since:%H:%M:%SZ} ({one.age_s(now):.0f} s)" if one.since else ""
+    place = f"{one.topic}/{one.partition}"
+    return f"{one.records:,} record{'s' * (one.records != 1)} of {place} wait at offset {one.offset}{since}"
+
+
+def _stands_still(one: Backlog) -> str:
+    service = one.group.partition(".")[0]
+    return f"is the {service} up? Its log says what holds it; a restart goes on at offset {one.offset}, nothing is lost"
+
+
+def state_checks(unread: Sequence[Illegible]) -> Iterator[Check]:
+    """Keys of serving.plan that nobody can read."""
+    for one in unread:
+        yield Check(
+            "state",
+            "failed",
+            f"{one.place}, key {one.key}: {one.reason}; what was known of the key stays in force",
+            "`gyrostat topics repair serving.plan --dry-run` says what can be done",
+        )
+    if not unread:
+        yield Check("state", "ok", "every key of serving.plan can be read")
+
+
+async def _alerts(client: AsyncClient) -> list[Check]:
+    """What the monitor alarms about."""
+    try:
+        return list(alert_checks((await client.quality.status()).alerts))
+    except GyrostatError as error:
+        return [Check("alerts", "warning", f"not known: {error}")]
+
+
+def alert_checks(firing: Iterable[monitor_pb2.FiringAlert]) -> Iterator[Check]:
+    """A critical alert is a failure, another a warning."""
+    shown = list(firing)
+    for one in shown:
+        since = from_proto(one.since)
+        owner = f"; owner {one.owner}" if one.owner else ""
+        yield Check(
+            "alert",
+            "failed" if one.severity == "critical" else "warning",
+            f"{one.summary} (since {since:%Y-%m-%d %H:%M:%SZ}{owner})" if since else one.summary,
+            "`gyrostat events tail --topic alert.raised --from-beginning --no-follow` tells the history",
+        )
+    if not shown:
+        yield Check("alerts", "ok", "none fires")
+
+
+def book_checks(replicas: Iterable[events_pb2.PlanApplied]) -> Iterator[Check]:
+    """Answered rows that will never reach the log, by replica."""
+    lost = 0
+    for one in replicas:
+        dropped = dropped_rows(one)
+        lost += len(dropped)
+        for reason, rows in dropped.items():
+            found = f"{one.replica}: {rows:,} answered row{'s' * (rows != 1)} never reached the log: {reason}"
+            yield Check("books", "warning", found, "docs/spool.md says what each reason means")
+    if not lost:
+        yield Check("books", "ok", "no answered row was dropped")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ Reading leaves no trace: no consumer group, nothing committed.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ from gyrostat_common.errors import InvalidInput, NotFound
 from gyrostat_common.settings import KafkaSettings
 
 _CONNECT_S = 5.0
+_TOMBSTONE = "tombstone"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class TailedEvent:
         """The model it is about, or empty."""
         named = getattr(self.payload, "model", "")
         return named if isinstance(named, str) else ""
+
+    @property
+    def illegible(self) -> bool:
+        """Whether it is a record that cannot be decoded."""
+        return self.payload is None and self.note != _TOMBSTONE
 
     def predictions(self) -> Iterable[PredictionRow]:
         """The rows of a micro-batch of predictions; nothing for other events."""
@@ -113,6 +120,11 @@ class Events(Blocking):
     tail = blocking_iterator(AsyncEvents.tail)
 
 
+def reading(kafka: KafkaSettings) -> AbstractAsyncContextManager[Any]:
+    """A consumer of aiokafka without a group. Raises Unreachable when entered and no broker answers."""
+    return _Consumer(kafka)
+
+
 def to_event(record: Any, prefix: str = "") -> TailedEvent:
     """A record of aiokafka as an event; what cannot be decoded says why in `note`."""
     topic = record.topic.removeprefix(prefix)
@@ -126,21 +138,12 @@ def to_event(record: Any, prefix: str = "") -> TailedEvent:
     }
     if topic.endswith(".dlq"):
         return TailedEvent(**place, **_dead_letter(headers, record))
-    incoming = codec.Incoming(
-        topic=topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=headers,
-        timestamp_ms=record.timestamp,
-    )
     try:
-        decoded = codec.decode(incoming)
+        decoded = codec.decode(codec.incoming(topic, record))
     except InvalidInput as error:
         return TailedEvent(**place, note=f"cannot be decoded: {error}")
     if isinstance(decoded, Tombstone):
-        return TailedEvent(**place, note="tombstone")
+        return TailedEvent(**place, note=_TOMBSTONE)
     return TailedEvent(**place, **_attributes(decoded.event))
 
 
@@ -175,7 +178,7 @@ def _dead_letter(headers: codec.Headers, record: Any) -> dict[str, Any]:
         return {"note": f"{why}; cannot be decoded: {error}"}
 
 
-class _Consumer:
+class _Consumer(AbstractAsyncContextManager[Any]):
     """An aiokafka consumer without a group, started within a limit and stopped under one."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -236,4 +239,4 @@ async def _dead_letters(consumer: Any, prefix: str) -> dict[str, int]:
 
 
 def _text(raw: bytes | None) -> str:
-    return "" if raw is None else raw.decode(errors="replace")
+    return "" if raw is None else raw.decode(errors="backslashreplace")

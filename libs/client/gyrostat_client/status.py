@@ -4,6 +4,7 @@ The registry must answer; what the monitor knows is left out, with a note, when 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -48,6 +49,19 @@ class ReplicaLine:
     revisions: dict[str, int]
     behind: list[str]
     failed: list[str]
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Reason → answered rows that never reached the log."""
+
+
+@dataclass(frozen=True)
+class AlertLine:
+    """An alert of the monitor that fires now."""
+
+    alert_id: str
+    severity: str
+    summary: str
+    owner: str
+    since: datetime | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class Status:
     replicas: list[ReplicaLine]
     lag_records: dict[str, int]
     notes: list[str]
+    alerts: list[AlertLine] = field(default_factory=list)
 
 
 async def status(client: AsyncClient) -> Status:
@@ -85,6 +100,7 @@ async def status(client: AsyncClient) -> Status:
         [_replica(one, by_model) for one in replicas],
         dict(watched.lag_records) if watched else {},
         [note] if note else [],
+        [_alert(one) for one in watched.alerts] if watched else [],
     )
 
 
@@ -140,4 +156,17 @@ def _current(rollouts: Sequence[registry_pb2.Rollout]) -> registry_pb2.Rollout |
 def _replica(replica: events_pb2.PlanApplied, plans: dict[str, events_pb2.ServingPlan]) -> ReplicaLine:
     behind = sorted(model for model, plan in plans.items() if replica.revisions.get(model, 0) < plan.revision)
     failed = [f"{one.model}:{one.version} {one.reason}" for one in replica.versions if not one.loaded]
-    return ReplicaLine(replica.replica, from_proto(replica.at), dict(sorted(replica.revisions.items())), behind, failed)
+    serves = dict(sorted(replica.revisions.items()))
+    return ReplicaLine(replica.replica, from_proto(replica.at), serves, behind, failed, dropped_rows(replica))
+
+
+def dropped_rows(replica: events_pb2.PlanApplied) -> dict[str, int]:
+    """Reason → answered rows that never reached the log, over all spools of a replica."""
+    found: Counter[str] = Counter()
+    for books in replica.books:
+        found.update(books.dropped)
+    return {reason: rows for reason, rows in sorted(found.items()) if rows}
+
+
+def _alert(one: monitor_pb2.FiringAlert) -> AlertLine:
+    return AlertLine(one.alert_id, one.severity, one.summary, one.owner, from_proto(one.since))

@@ -12,7 +12,7 @@ from gyrostat_client.cli.session import session
 if TYPE_CHECKING:
     from gyrostat_client.client import Client
     from gyrostat_client.explain import Link
-    from gyrostat_client.status import ModelLine, ReplicaLine, Status
+    from gyrostat_client.status import AlertLine, ModelLine, ReplicaLine, Status
 
 # Only a model's name may wrap: cells break where a person would, not in the middle of a word.
 _MODEL_COLUMNS = (
@@ -69,7 +69,7 @@ def explain(
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:
-    """Looks for what can be wrong: services, Kafka and topics, clocks, disk, libraries, lag, dead letters."""
+    """Looks for what can be wrong: services, alerts, Kafka, topics, consumers, unreadable state, clocks, disk."""
     from gyrostat_client import doctor as doctoring
 
     with session(ctx) as client:
@@ -99,6 +99,7 @@ def page(found: "Status", width: int) -> Any:
     kept = [at for at, name in enumerate(_MODEL_COLUMNS) if width >= _NARROW or name not in _LEFT_OUT_WHEN_NARROW]
     rows = [[row[at] for at in kept] for row in map(_row, found.models)]
     parts: list[Any] = [
+        *(Text(_alert(one), style="bold red" if one.severity == "critical" else "yellow") for one in found.alerts),
         grid([_MODEL_COLUMNS[at] for at in kept], rows, title=f"environment {found.environment}")
         if found.models
         else Text("no models yet; `gyrostat models create NAME` makes one", style="dim"),
@@ -110,6 +111,7 @@ def page(found: "Status", width: int) -> Any:
         lag = "  ".join(f"{topic} {count:,}" for topic, count in sorted(found.lag_records.items()))
         parts.append(Text(f"monitor's lag in records: {lag}", style="dim"))
     parts += [Text(line, style="yellow") for line in map(_unjoined, found.models) if line]
+    parts += [Text(line, style="yellow") for one in found.replicas for line in _dropped(one)]
     parts += [Text(f"note: {note}", style="yellow") for note in found.notes]
     return Group(*parts)
 
@@ -119,6 +121,15 @@ def _unjoined(line: "ModelLine") -> str:
     counts = ((line.outcomes_parked, "wait for their prediction"), (line.outcomes_expired, "never found theirs"))
     said = ", ".join(f"{count:,} {what}" for count, what in counts if count)
     return f"{line.model}'s outcomes: {said}" if said else ""
+
+
+def _alert(one: "AlertLine") -> str:
+    return f"ALERT {one.summary} (since {utc(one.since)}{f'; owner {one.owner}' if one.owner else ''})"
+
+
+def _dropped(one: "ReplicaLine") -> list[str]:
+    """Answered rows that never reached the log."""
+    return [f"{one.replica} lost {rows:,} answered rows: {reason}" for reason, rows in one.dropped.items()]
 
 
 def _replica(one: "ReplicaLine") -> list[object]:
