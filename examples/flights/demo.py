@@ -208,7 +208,7 @@ class Run:
             incidents=incidents,
             stories=stories.tell(facts.picture, incidents),
             moments=timeline.moments(facts.picture),
-            steering=findings.steering(facts, start.last_audit),
+            steering=findings.steering(facts, start.last_audit, self._release.version),
             timings_s={name: at - before for (_, before), (name, at) in pairwise(marks)} | self._seconds,
             folder=_shown(self._folder),
         )

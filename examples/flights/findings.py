@@ -11,7 +11,7 @@ import numpy as np
 
 from flights import timeline
 from flights.incidents import FAHRENHEIT_INPUTS, Incidents
-from flights.policy import ACTOR
+from flights.policy import ACTOR, MODEL, OPERATOR
 from flights.replay import Ledger
 from flights.traffic import Traffic
 from flights.watch import Facts
@@ -173,30 +173,40 @@ def _started(episode: monitor_pb2.Episode) -> datetime:
 
 
 def release(facts: Facts, ledger: Ledger, version: int | None, at: datetime | None) -> Incident | None:
-    """Whether the version released by hand was taken back, and how many answers it gave before."""
-    if version is None:
+    """Whether the version that was to be released by hand at `at` was taken back, and how many answers it gave before.
+
+    None when no release was planned.
+    """
+    if at is None:
         return None
     expected = "taken back"
+    if version is None:
+        return Incident("release", expected, False, "the version was never released", {}, at)
     answers = int((ledger.versions == version).sum())
     rollout = next((one for one in facts.picture.rollouts if one.version == version), None)
     back = rollout is not None and rollout.state == registry_pb2.ROLLOUT_STATE_ROLLED_BACK
     numbers = {"answers": float(answers), "version": float(version)}
     if rollout is None or not back:
         state = timeline.STATES.get(rollout.state, "unknown") if rollout else "never rolled out"
-        return Incident(
-            "release", expected, False, f"version {version} is {state}; {answers:,} answers so far", numbers
-        )
+        text = f"version {version} is {state}; {answers:,} answers so far"
+        return Incident("release", expected, False, text, numbers, at)
     last = rollout.steps[-1]
     on = f" on {from_proto(last.event_time):%d %b}" if last.HasField("event_time") else ""
     found = f"version {version} was taken back{on} after {answers:,} answers ({timeline.evidence(last)})"
     return Incident("release", expected, True, found, numbers, at)
 
 
-def steering(facts: Facts, first_version_audit: int) -> list[str]:
-    """Calls by which the demo steered after the first promotion: must be empty."""
-    ours = [entry for entry in facts.audit if entry.actor == ACTOR and entry.number > first_version_audit]
-    calls = [f"{entry.action} {entry.subject}" for entry in ours if entry.action in STEERING]
+def steering(facts: Facts, first_version_audit: int, released: int | None = None) -> list[str]:
+    """Calls by which the demo steered after the first promotion: must be empty.
+
+    The operator of the declared incident is the demo too, and may promote the version `released` once, nothing more.
+    """
+    ours = [one for one in facts.audit if one.actor in (ACTOR, OPERATOR) and one.number > first_version_audit]
+    calls = [(entry.actor, f"{entry.action} {entry.subject}") for entry in ours if entry.action in STEERING]
+    declared = (OPERATOR, f"Promote {MODEL}:{released}")
+    if declared in calls:
+        calls.remove(declared)
     episodes = {episode.latest.episode_id for episode in facts.picture.episodes}
     later = sorted(facts.picture.runs, key=lambda run: run.run.started_at.ToMicroseconds())[1:]
     by_hand = [f"training {run.run.id}" for run in later if not set(run.run.causes) & episodes]
-    return calls + by_hand
+    return [call for _, call in calls] + by_hand

@@ -100,7 +100,7 @@ def _against_cron(report: Report) -> str:
     )
 
 
-def _fit(line: str, width: int = 170) -> str:
+def _fit(line: str, width: int = 240) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

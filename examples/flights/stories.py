@@ -125,13 +125,43 @@ def _stage(rollout: registry_pb2.Rollout) -> str:
 
 
 def _waits(picture: Picture) -> list[Story]:
-    """Days on which a broken feed stopped the trainer."""
+    """What the trainer decided not to act on, and why: each decision of that kind once a day."""
+    episodes = {episode.latest.episode_id: episode for episode in picture.episodes}
     found: dict[str, Story] = {}
-    for episode in picture.episodes:
-        if episode.latest.kind == events_pb2.DRIFT_KIND_DATA_QUALITY:
-            at = _time(episode.latest.started_at)
-            found[f"{at:%d %b}"] = Story(at, "no training on rows of a broken feed", 2)
+    for decision in picture.decisions:
+        text = _wait(decision, episodes.get(decision.cause))
+        if text and decision.HasField("watermark"):
+            story = Story(_time(decision.watermark), text, 2)
+            found[story.line()] = story
     return list(found.values())
+
+
+def _wait(decision: trainer_pb2.Decision, episode: monitor_pb2.Episode | None) -> str:
+    """A decision not to train, in few words; empty for one that acted, or that only says that a wait is over."""
+    if decision.action not in ("wait", "ignore", "attach"):
+        return ""
+    if decision.action == "attach":
+        return "joined the training under way"
+    if episode is not None and episode.latest.kind == events_pb2.DRIFT_KIND_DATA_QUALITY:
+        over = (events_pb2.EPISODE_STATE_RESOLVED, events_pb2.EPISODE_STATE_SUPERSEDED)
+        ended = [step.watermark.ToMicroseconds() for step in episode.transitions if step.state in over]
+        if ended and decision.watermark.ToMicroseconds() >= min(ended):
+            return ""
+        return f"no training while {_broken(episode)}"
+    if "cooling down" in decision.reason:
+        return "no training: cooling down"
+    if "left the plan" in decision.reason or "the episode is about version" in decision.reason:
+        return "no training: about a version that answers no more"
+    return f"no training: {timeline.in_short(decision.reason, 60)}"
+
+
+def _broken(episode: monitor_pb2.Episode) -> str:
+    """What was wrong with the data, in few words."""
+    names = timeline.features_of(episode)
+    blamed = ", ".join(names[:2]) + (" and others" if len(names) > 2 else "")
+    kinds = {feature.statistic for feature in episode.latest.features}
+    words = {"jump_sd": "jumped", "missing_share": "were missing", "out_of_range_share": "were out of range"}
+    return f"{blamed or 'the data'} {next((words[kind] for kind in words if kind in kinds), 'looked broken')}"
 
 
 def _of_incident(incident: Incident, picture: Picture) -> Story:

@@ -133,6 +133,32 @@ def test_the_summary_fits_25_lines_and_says_where_cron_is_better() -> None:
     assert any("episode " + EPISODE in line and "predictions p/0" in line for line in lines)
 
 
+def a_decision(action: str, reason: str, hours: int = 0) -> trainer_pb2.Decision:
+    made = trainer_pb2.Decision(cause=EPISODE, action=action, reason=reason)
+    made.watermark.CopyFrom(to_proto(DAY + timedelta(hours=hours)))
+    return made
+
+
+def test_a_decision_not_to_act_is_told_with_what_the_trainer_said_and_nothing_else_is() -> None:
+    quality = an_episode(events_pb2.DRIFT_KIND_DATA_QUALITY, ("temp", "dewp", "humid"))
+    over = quality.transitions.add(state=events_pb2.EPISODE_STATE_RESOLVED)
+    over.watermark.CopyFrom(to_proto(DAY + timedelta(hours=6)))
+    for decision, episode, told in (
+        (a_decision("ignore", "blocks training"), quality, "no training while temp, dewp and others jumped"),
+        (a_decision("ignore", "over; training is allowed again", 6), quality, None),
+        (a_decision("wait", "cooling down: 15.2 days"), an_episode(), "no training: cooling down"),
+        (a_decision("ignore", "the episode is about version 4, and version 5 answers"), an_episode(), "no more"),
+        (a_decision("attach", "run x is under way"), an_episode(), "joined the training under way"),
+        (a_decision("wait", "budget: 3 trainings in 30 days"), an_episode(), "no training: budget: 3 trainings"),
+        (a_decision("train", "confirmed"), an_episode(), None),
+    ):
+        picture = Picture(episodes=[episode], decisions=[decision])
+        lines = [story.line() for story in stories.tell(picture, [])]
+        assert len(lines) == (told is not None)
+        assert told is None or told in lines[0]
+    assert stories.tell(Picture(episodes=[quality]), []) == []
+
+
 def test_what_matters_less_is_drawn_together_and_never_left_out() -> None:
     days = [
         stories.Story(DAY + timedelta(days=n), f"data moved: version {n} refused at the gate (x)", 1) for n in range(9)
@@ -210,6 +236,11 @@ def test_a_release_by_hand_is_caught_when_it_was_taken_back() -> None:
     stays = findings.release(facts(rollouts=(a_rollout(2, by_hand=True),)), a_ledger(traffic), 2, DAY)
     assert stays is not None
     assert not stays.caught
+    assert stays.at == DAY
+    never = findings.release(facts(), a_ledger(traffic), None, DAY)
+    assert never is not None
+    assert not never.caught
+    assert findings.release(facts(), a_ledger(traffic), None, None) is None
 
 
 def test_steering_after_the_first_promotion_is_found() -> None:
@@ -218,7 +249,9 @@ def test_steering_after_the_first_promotion_is_found() -> None:
     operator = registry_pb2.AuditEntry(number=10, actor="operator", action="Promote", subject="flights:3")
     audit = (promote, before, operator)
     runs = (a_run(1, "by hand"), a_run(2), a_run(3, "by hand"))
-    assert findings.steering(facts((an_episode(),), runs=runs, audit=audit), 5) == [
-        "Promote flights:2",
-        "training run-3",
-    ]
+    seen = facts((an_episode(),), runs=runs, audit=audit)
+    assert findings.steering(seen, 5, released=3) == ["Promote flights:2", "training run-3"]
+    again = registry_pb2.AuditEntry(number=11, actor="operator", action="Promote", subject="flights:3")
+    seen = facts((an_episode(),), runs=runs, audit=(*audit, again))
+    assert findings.steering(seen, 5, released=3) == ["Promote flights:2", "Promote flights:3", "training run-3"]
+    assert "Promote flights:3" in findings.steering(seen, 5)

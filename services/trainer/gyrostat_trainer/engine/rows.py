@@ -96,19 +96,8 @@ def find(wanted: Wanted) -> Found:
     """Reads and joins. TooFewRows when there is not one; NothingToLearnFrom when only the archive has any, and it may
     not be learned from.
     """
-    if wanted.private and not wanted.dataset_uri:
-        remedy = f"name a dataset that has {', '.join(wanted.private)} in retrain.dataset, or make it plain"
-        raise NothingToLearnFrom(f"{wanted.left_out}: {remedy}")
     archive = not wanted.private
-    tables = {
-        name: table
-        for name, uri in (
-            ("predictions", wanted.predictions_uri if archive else ""),
-            ("outcomes", wanted.outcomes_uri if archive else ""),
-            ("dataset", wanted.dataset_uri),
-        )
-        if (table := open_table(uri)) is not None
-    }
+    tables = _tables(wanted)
     with duckdb.connect(config={"threads": 1}) as db:
         db.execute("SET TimeZone = 'UTC'")
         for name, table in tables.items():
@@ -133,6 +122,15 @@ def find(wanted: Wanted) -> Found:
         answers=answers,
         labelled=_from_archive(rows),
     )
+
+
+def _tables(wanted: Wanted) -> dict[str, DeltaTable]:
+    if wanted.private and not wanted.dataset_uri:
+        remedy = f"name a dataset that has {', '.join(wanted.private)} in retrain.dataset, or make it plain"
+        raise NothingToLearnFrom(f"{wanted.left_out}: {remedy}")
+    archive = {"predictions": wanted.predictions_uri, "outcomes": wanted.outcomes_uri} if not wanted.private else {}
+    uris = {**archive, "dataset": wanted.dataset_uri}
+    return {name: table for name, uri in uris.items() if (table := open_table(uri)) is not None}
 
 
 def _from_archive(rows: pa.Table) -> int:
