@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)/examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check lint format unit contract integration e2e chaos chaos-full bench protos events-doc \
+.PHONY: help setup demo test check lint format unit contract integration e2e chaos chaos-full fuzz bench protos events-doc \
 	lock kafka kafka-libs up down status check-settings clean distclean
 
 help: ## print this list
@@ -18,11 +18,11 @@ help: ## print this list
 
 # ---- the two that matter -------------------------------------------------------------------------------------------
 
-demo: $(STAMPS)/python $(STAMPS)/kafka ## set up, then show the closed loop on a year of real flights (ARGS=… passed on)
+demo: $(STAMPS)/python $(STAMPS)/kafka-classes ## set up, then show the closed loop on a year of real flights (ARGS=… passed on)
 	$(PY) -m flights.demo $(ARGS)
 
-test: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## set up, then unit, contract, integration, e2e and chaos smoke
-	$(PY) tools/tiers.py $(TIERS)
+test: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/objects $(STAMPS)/postgres ## set up, then unit, contract, integration, e2e and chaos smoke
+	$(PY) tools/tiers.py $(TIERS) $(ARGS)
 
 # ---- every day -----------------------------------------------------------------------------------------------------
 
@@ -48,27 +48,30 @@ format: $(STAMPS)/python ## rewrite the code as ruff likes it
 unit: $(STAMPS)/python ## domain, use cases, converters; no network; 10 s
 	$(PY) tools/tiers.py unit
 
-contract: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## each port on its fake and on the real thing; protos; events
+contract: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/objects $(STAMPS)/postgres ## each port on its fake and on the real thing; protos; events
 	$(PY) tools/tiers.py contract
 
-integration: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## one service at a time, on a real Kafka
+integration: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/objects $(STAMPS)/postgres ## one service at a time, on a real Kafka
 	$(PY) tools/tiers.py integration
 
-e2e: $(STAMPS)/python $(STAMPS)/kafka ## the journeys, all services as processes
+e2e: $(STAMPS)/python $(STAMPS)/kafka-classes ## the journeys, all services as processes
 	$(PY) tools/tiers.py e2e
 
-chaos: $(STAMPS)/python $(STAMPS)/kafka ## kills, restarts, duplicates; invariants at the end (smoke, 3 minutes)
+chaos: $(STAMPS)/python $(STAMPS)/kafka-classes ## kills, restarts, duplicates; invariants at the end (smoke, 3 minutes)
 	$(PY) tools/tiers.py chaos
 
-chaos-full: $(STAMPS)/python $(STAMPS)/kafka ## the same, longer (15 minutes)
+chaos-full: $(STAMPS)/python $(STAMPS)/kafka-classes ## the same, longer (15 minutes)
 	$(PY) tools/tiers.py chaos-full
 
-bench: $(STAMPS)/python $(STAMPS)/kafka ## speed and size: prints figures, asserts nothing about time
+fuzz: $(STAMPS)/python ## a minute of broken input for all that reads from outside (ARGS="--seconds 600 --seed 7")
+	$(PY) tools/tiers.py fuzz $(ARGS)
+
+bench: $(STAMPS)/python $(STAMPS)/kafka-classes ## speed and size: prints figures, asserts nothing about time
 	for bench in tests/bench/bench_*.py; do $(PY) $$bench || exit 1; done
 
 # ---- the system on this machine --------------------------------------------------------------------------------------
 
-up: $(STAMPS)/python $(STAMPS)/kafka ## start Kafka and the four services; FROM=folder serves a saved state
+up: $(STAMPS)/python $(STAMPS)/kafka-classes ## start Kafka and the four services; FROM=folder serves a saved state
 	@$(PY) -m gyrostat_local up --folder $(or $(FROM),data)
 
 down: ## stop what `make up` started; the data stays
@@ -77,7 +80,7 @@ down: ## stop what `make up` started; the data stays
 status: $(STAMPS)/python ## what `make up` started: service, address, health, data folder
 	@$(PY) -m gyrostat_local status $(if $(FROM),--folder $(FROM))
 
-kafka: $(STAMPS)/python $(STAMPS)/kafka ## run only Kafka, in the foreground, on 127.0.0.1:9092
+kafka: $(STAMPS)/python $(STAMPS)/kafka-classes ## run only Kafka, in the foreground, on 127.0.0.1:9092
 	deploy/kafka/run data/kafka
 
 # ---- what is generated -----------------------------------------------------------------------------------------------
@@ -94,7 +97,7 @@ lock: $(STAMPS)/python ## make requirements.lock from requirements.in
 
 # ---- set-up ----------------------------------------------------------------------------------------------------------
 
-setup: $(STAMPS)/python $(STAMPS)/kafka $(STAMPS)/objects $(STAMPS)/postgres ## all set-up and nothing else
+setup: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/objects $(STAMPS)/postgres ## all set-up and nothing else
 
 kafka-libs: $(STAMPS)/kafka ## fetch the Kafka jars into build/kafka/libs
 
@@ -103,6 +106,10 @@ $(STAMPS)/python: requirements.lock $(PROJECTS) tools/setup
 
 $(STAMPS)/kafka: deploy/kafka/pom.xml tools/setup
 	tools/setup kafka
+
+$(STAMPS)/kafka-classes: $(STAMPS)/kafka deploy/kafka/classes deploy/kafka/run | $(STAMPS)/python
+	-$(PY) deploy/kafka/classes # a quicker start, no more: without it everything works
+	@touch $@
 
 $(STAMPS)/objects: deploy/objects/pom.xml tools/setup
 	tools/setup objects

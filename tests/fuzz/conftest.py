@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,10 +19,12 @@ import pytest
 
 from gyrostat_common.errors import GyrostatError
 
-LONGEST_S = 5.0
+LONGEST_S = 20.0
 """A parser that takes longer for one input hangs."""
 ROOM_BYTES = 2 << 30
 """More address space than this in one example is an allocation that the input asked for."""
+HERE = Path(__file__).parent
+TOLD = pytest.StashKey[list[str]]()
 
 
 class Hangs(BaseException):
@@ -34,8 +36,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seed", default="0", help="SEED or SEED/FIRST")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"fuzz seed: {config.getoption('--fuzz-seed')}"
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The limit is on one input, not on the target; pytest-timeout would take the same signal."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What was tried, and the seed."""
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)
+    terminalreporter.write_line(f"seed {config.getoption('--fuzz-seed')}")
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Fuzz:
     seed: str
     first: int
     seconds: float
+    told: list[str]
 
     def __call__(
         self, make: Callable[[Random], Any], read: Callable[[Any], object], *more: type[BaseException], least: int = 1
@@ -70,8 +83,7 @@ class Fuzz:
                 error.add_note(f"{self.name}: {repeat} begins with this input:\n{shown}")
                 raise
             n += 1
-        count = n - self.first
-        print(f"{self.name}: {count} inputs, {refused} refused", file=sys.stderr)
+        self.told.append(f"{n - self.first:>8} inputs, {refused:>7} refused: {self.name}")
 
 
 class Limit:
@@ -106,4 +118,5 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """The target's share of the time."""
     seed, _, first = request.config.getoption("--fuzz-seed", "0").partition("/")
     share = request.config.getoption("--fuzz-seconds", 10.0) / len(request.session.items)
-    return Fuzz(request.node.name.removeprefix("test_"), seed, int(first or 0), share)
+    told = request.config.stash.setdefault(TOLD, [])
+    return Fuzz(request.node.name.removeprefix("test_"), seed, int(first or 0), share, told)
