@@ -1,5 +1,5 @@
 # One file, four images: docker build --build-arg SERVICE=registry -t gyrostat-registry .
-FROM python:3.12-slim-bookworm AS build
+FROM python:3.12.11-slim-bookworm AS build
 ARG SERVICE
 WORKDIR /src
 RUN python -m venv /opt/gyrostat
@@ -12,14 +12,16 @@ COPY libs libs
 COPY services/${SERVICE} services/${SERVICE}
 RUN pip install --no-deps --no-build-isolation ./protos ./libs/common ./libs/client ./services/${SERVICE}
 
-FROM python:3.12-slim-bookworm
+FROM python:3.12.11-slim-bookworm
 ARG SERVICE
 # LightGBM needs the OpenMP runtime.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 10001 gyrostat && install -d -o gyrostat /data
+    && groupadd --gid 10001 gyrostat && useradd --create-home --uid 10001 --gid 10001 gyrostat \
+    && install -d -o 10001 -g 10001 /data
 COPY --from=build /opt/gyrostat /opt/gyrostat
 ENV PATH=/opt/gyrostat/bin:$PATH PYTHONUNBUFFERED=1 GYROSTAT_DATA__FOLDER=/data SERVICE=${SERVICE}
-USER gyrostat
+# By number, so that a cluster can see that it is not root.
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 CMD ["sh", "-c", "exec python -m gyrostat_$SERVICE"]

@@ -1,5 +1,4 @@
 -- Run once by the postgres image of compose.yaml: a database per service, because services share none.
 CREATE DATABASE registry;
-CREATE DATABASE inference;
 CREATE DATABASE monitor;
 CREATE DATABASE trainer;
