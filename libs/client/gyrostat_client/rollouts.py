@@ -7,6 +7,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import registry_pb2
 from gyrostat_client.blocking import Blocking, blocking, blocking_iterator
 from gyrostat_client.calls import Endpoint, new_request_id, pages
+from gyrostat_client.following import Following, followed
 from gyrostat_common.times import to_proto
 
 
@@ -150,6 +151,10 @@ class AsyncPlans:
         reply = await self._registry.unary("ListReplicas", request, registry_pb2.ListReplicasResponse)
         return list(reply.replicas)
 
+    async def followed(self, plan: events_pb2.ServingPlan, *, within_s: float = 10.0) -> Following:
+        """Which replicas serve the plan, as soon as all that live do or after this many seconds."""
+        return await followed(plan, self.replicas, within_s)
+
     async def repair_topic(
         self, key: bytes = b"", *, reason: str = "", dry_run: bool = False, request_id: str = ""
     ) -> Sequence[registry_pb2.PlanTopicRepair]:
@@ -204,6 +209,7 @@ class Plans(Blocking):
     list = blocking(AsyncPlans.list)
     watch = blocking_iterator(AsyncPlans.watch)
     replicas = blocking(AsyncPlans.replicas)
+    followed = blocking(AsyncPlans.followed)
     repair_topic = blocking(AsyncPlans.repair_topic)
 
 

@@ -25,8 +25,8 @@ COMMANDS = [
     ("explain", f"{PREDICTION}/0"),
     ("predict", "fraud", *INPUTS),
     ("train", "fraud", "--reason", "why"),
-    ("promote", "fraud:3", "--reason", "why"),
-    ("rollback", "fraud", "--reason", "why"),
+    ("promote", "fraud:3", "--reason", "why", "--wait", "0"),
+    ("rollback", "fraud", "--reason", "why", "--no-wait"),
     ("retire", "fraud", "--reason", "why", "--yes"),
     ("autopilot",),
     ("autopilot", "fraud"),
@@ -366,3 +366,12 @@ def test_the_switch_for_all_models_can_be_looked_at(services, run):
 def test_nothing_is_an_empty_list_in_json(services, read):
     services.trainer.datasets.clear()
     assert read("datasets", "list") == []
+
+
+def test_a_promotion_says_which_replicas_serve_it_and_which_do_not(services, run):
+    shown = run("promote", "fraud:3", "--reason", "why", "--wait", "0")
+    assert shown.stdout.splitlines()[1:3] == [
+        "no replica serves it yet",
+        "not by replica-a: still at plan revision 2; fraud:4 is not loaded: digest",
+    ]
+    assert "replica" not in run("promote", "fraud:3", "--reason", "why", "--no-wait").stdout

@@ -10,11 +10,16 @@ from gyrostat_client.cli.session import session
 
 if TYPE_CHECKING:
     from gyrostat.events.v1 import events_pb2
+    from gyrostat_client.client import Client
 
 RequiredReason = Annotated[str, typer.Option("--reason", "-r", help="Why; kept in the audit log.")]
 Revision = Annotated[
     int, typer.Option("--expected-revision", min=0, help="Refuse unless the plan is at this revision.")
 ]
+Wait = Annotated[
+    float, typer.Option("--wait", min=0, max=600, metavar="SECONDS", help="For the replicas to serve the change.")
+]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not look whether the replicas serve the change.")]
 
 
 def promote(
@@ -23,6 +28,8 @@ def promote(
     reason: RequiredReason,
     force: Annotated[bool, typer.Option("--force", help="Also a version that a gate refused.")] = False,
     expected_revision: Revision = 0,
+    wait: Wait = 10.0,
+    no_wait: NoWait = False,
     request_id: RequestId = "",
     as_json: Json = False,
 ) -> None:
@@ -35,9 +42,11 @@ def promote(
         done = client.rollouts.promote(
             named.model, number, reason=reason, force=force, expected_revision=expected_revision, request_id=request_id
         )
-    if as_json:
-        return print_json(done)
-    _say_plan(done.plan)
+        if as_json:
+            return print_json(done)
+        _say_plan(done.plan)
+        if not no_wait:
+            _say_following(client, done.plan, wait)
     if done.plan.fallback.number:
         say(
             f"next: gyrostat rollback {named.model} --reason '…' puts {named.model}:{done.plan.fallback.number} back",
@@ -74,6 +83,8 @@ def rollback(
     model: Model,
     reason: RequiredReason,
     expected_revision: Revision = 0,
+    wait: Wait = 10.0,
+    no_wait: NoWait = False,
     request_id: RequestId = "",
     as_json: Json = False,
 ) -> None:
@@ -82,9 +93,11 @@ def rollback(
         done = client.rollouts.rollback(
             model, reason=reason, expected_revision=expected_revision, request_id=request_id
         )
-    if as_json:
-        return print_json(done)
-    _say_plan(done.plan)
+        if as_json:
+            return print_json(done)
+        _say_plan(done.plan)
+        if not no_wait:
+            _say_following(client, done.plan, wait)
 
 
 def retire(
@@ -178,3 +191,12 @@ def _say_plan(plan: "events_pb2.ServingPlan") -> None:
     canary = f", canary {plan.canary.number} at {percent(plan.canary_weight)}" if plan.canary.number else ""
     shadows = ", ".join(str(one.version.number) for one in plan.shadows)
     say(f"{champion}{canary}{f', shadow {shadows}' if shadows else ''} (plan revision {plan.revision})")
+
+
+def _say_following(client: "Client", plan: "events_pb2.ServingPlan", wait: float) -> None:
+    """Who serves it already. The change is made all the same: replicas follow when they can."""
+    found = client.plans.followed(plan, within_s=wait)
+    first, *others = found.lines()
+    say(first, style="" if found.serving else "yellow")
+    for line in others:
+        say(line, style="yellow")
