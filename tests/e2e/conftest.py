@@ -11,10 +11,13 @@ from gyrostat_local import LocalSystem
 from support.journeys import client_of
 from support.system import a_system
 
+# A pipeline for runs that shall be open until somebody ends them.
+ENDLESS = {"GYROSTAT_TRAINER__PIPELINES": '{"endless": {"command": ["sleep", "infinity"]}}'}
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def system() -> AsyncIterator[LocalSystem]:
-    async with a_system() as running:
+    async with a_system(ENDLESS) as running:
         yield running
 
 
