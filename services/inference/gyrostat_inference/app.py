@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,7 @@ from gyrostat_inference.usecases.load import LoadVersion
 from gyrostat_inference.usecases.predict import Logging, Predict
 
 log = telemetry.get_logger("inference")
-SHIPPER_RESTART_S, SHIPPER_STEADY_S, KAFKA_DOWN_S = 1.0, 10.0, 5.0
+SHIPPER_RESTART_S, SHIPPER_STEADY_S, KAFKA_DOWN_S, MEND_S = 1.0, 10.0, 5.0, 20.0
 SPOOL_ALARM = 0.8
 
 
@@ -113,27 +114,35 @@ class LogLines:
 class Readiness:
     """Ready: the plans are read to the end that was there at start, or the cache is all there is; champions answer.
 
-    A plan that cannot be read is there for every replica at once: those with models go on answering by theirs.
+    A plan that cannot be read is there for every replica at once: those with models go on answering by theirs. One
+    without gives the registry a moment to write over it; a key that is still held then is nobody's, and no reason to
+    stay away.
     """
 
-    def __init__(self, models: LiveModels, apply_plan: ApplyPlan, state: StateReader, producer: Producer) -> None:
+    def __init__(
+        self,
+        models: LiveModels,
+        apply_plan: ApplyPlan,
+        state: StateReader,
+        producer: Producer,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._models, self._apply, self._state, self._producer = models, apply_plan, state, producer
-        self._began = asyncio.get_running_loop().time()
+        self._now, self._began = now, now()
 
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
-        unread = self._state.problem
-        if unread is not None and not self._models.models():
+        unread, read = self._state.problem, self._state.caught_up.is_set()
+        if unread is not None and not self._models.models() and not (read and self._now() - self._began > MEND_S):
             return f"plans cannot be read: {unread}"
-        if unread is None and not self._state.caught_up.is_set() and not (self._apply.restored and self._kafka_down()):
+        if unread is None and not read and not (self._apply.restored and self._kafka_down()):
             return f"plans are not read to the end yet: {self._producer.problem or 'reading'}"
         if not self._models.models() and self._apply.busy:
             return "the first plan is being put in force"
         return self._models.not_ready()
 
     def _kafka_down(self) -> bool:
-        waited = asyncio.get_running_loop().time() - self._began
-        return self._producer.problem is not None or waited > KAFKA_DOWN_S
+        return self._producer.problem is not None or self._now() - self._began > KAFKA_DOWN_S
 
 
 def _filling(room: Room) -> str | None:

@@ -75,3 +75,53 @@ def test_a_known_parameter_with_a_bad_value_has_a_reason_of_its_own(name: str, v
 def test_an_unknown_parameter_is_told():
     with pytest.raises(UnknownParameter, match="gyrostat_colour"):
         call_of(a_request(gyrostat_colour="red"), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sequence_id", 7), ("sequence_id", "a"), ("sequence_start", True), ("priority", 1), ("timeout", 1000)],
+)
+def test_what_triton_has_and_we_have_not_is_refused_not_ignored(name: str, value: str | int):
+    with pytest.raises(UnknownParameter, match=f"'{name}' is not served: "):
+        call_of(a_request(**{name: value}), ())
+
+
+def test_what_asks_for_nothing_and_hints_for_other_servers_pass():
+    call_of(a_request(sequence_id=0, priority=0, sequence_end=False, content_type="np"), ())
+
+
+def test_shared_memory_is_refused():
+    request = a_request()
+    oip.add_input(request, "x", np.zeros((1, 1), np.float32))
+    request.inputs[0].parameters["shared_memory_region"].string_param = "mine"
+    with pytest.raises(UnknownParameter, match="'shared_memory_region' of input 'x'"):
+        call_of(request, ())
+
+
+@pytest.mark.parametrize("text", ["i" * 1025, "ü" * 513, "a\0b"], ids=["long", "long in bytes", "NUL"])
+def test_a_name_that_goes_with_every_row_is_bounded(text: str):
+    request = a_request()
+    request.id = text
+    with pytest.raises(WrongParameter, match="id h"):
+        call_of(request, ())
+    with pytest.raises(WrongParameter, match="gyrostat_entity h"):
+        call_of(a_request(gyrostat_entity=text), ())
+    with pytest.raises(WrongParameter, match="gyrostat_entity h"):
+        call_of(a_request(), (("gyrostat-entity", text),))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("gyrostat_entity", True), ("gyrostat_entity", 1.5), (PREDICTION_ID, 7), (EVENT_TIME, True), (EVENT_TIME, 1.0)],
+)
+def test_a_parameter_of_the_wrong_kind_is_refused(name: str, value: float):
+    with pytest.raises(WrongParameter, match=name):
+        call_of(a_request(**{name: value}), ())
+
+
+def test_a_parameter_without_a_value_is_refused_and_a_number_names_an_entity():
+    request = a_request()
+    request.parameters["gyrostat_entity"].SetInParent()
+    with pytest.raises(WrongParameter, match="gyrostat_entity has no value"):
+        call_of(request, ())
+    assert call_of(a_request(gyrostat_entity=4711), ()).entity == "4711"

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gyrostat_common import oip
-from gyrostat_inference.domain.cuts import Number, Numbering
+from gyrostat_inference.domain.books import Books
+from gyrostat_inference.domain.cuts import Cut, Number, Numbering
 from gyrostat_inference.domain.entries import ColumnSpec, Counted, Group, NoEntry, Rows, decode, encode_group
 from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut
+from gyrostat_inference.events.frames import frame_message
 
 COLUMNS = (ColumnSpec("x", "FP32", (1,)), ColumnSpec("c", "BYTES", ()))
 
@@ -140,3 +142,31 @@ def test_partitions_take_turns_and_frames_are_numbered_without_gaps_per_stream()
     assert (
         again.number(frames[:2]) == numbering.number(frames[:2]) == (Number("flights", 1, 3), Number("flights", 2, 3))
     )
+
+
+def test_names_that_every_row_repeats_are_counted_in_a_frames_size():
+    long = {"request_id": b"i" * 1024, "entities": b"e" * 1024, "traceparent": b"t" * 55}
+    frames, _ = cut(numbered(*(some_rows(200, **long) for _ in range(10))), {1: a_group()})
+    assert sum(frame.rows for frame in frames) == 2000
+    numbers, books = Numbering(3).number(frames), Books("s")
+    sizes = [
+        frame_message(frame, number, Cut(1, 2000, 5), books, "r").ByteSize()
+        for frame, number in zip(frames, numbers, strict=True)
+    ]
+    assert max(sizes) < 2 * FRAME_BYTES
+
+
+def test_entities_by_row_are_counted_too():
+    entities = oip.pack_bytes([b"e" * 1024] * 2000)
+    frames, _ = cut(numbered(some_rows(2000, entities=entities, entity_by_row=True)), {1: a_group()})
+    assert max(piece.size for frame in frames for piece in frame.pieces) <= FRAME_BYTES
+    assert b"".join(piece.entry.entities for frame in frames for piece in frame.pieces) == entities
+
+
+def test_rows_without_any_column_make_a_frame():
+    group = Group("production", "flights", 5, 2, "shadow", 7, "", (), ())
+    entry = Rows.decode(some_rows(300, columns=[]).encode(), 0)
+    frames, _ = cut(numbered(entry), {1: group})
+    message = frame_message(frames[0], Number("flights", 0, 1), Cut(1, 300, 5), Books("s"), "r")
+    assert (message.rows, len(message.inputs), len(message.outputs)) == (256, 0, 0)
+    assert [frame.rows for frame in frames] == [256, 44]

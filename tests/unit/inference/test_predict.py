@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -14,9 +14,10 @@ from gyrostat_inference.domain.calls import FUTURE_US
 from gyrostat_inference.domain.entries import Group, Rows
 from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull, WrongTensor
 from gyrostat_inference.domain.live import LiveModel, LiveModels
-from gyrostat_inference.domain.plan import Plan, Sensitivity, ServingSpec
+from gyrostat_inference.domain.plan import Plan, Sensitivity, ServingSpec, Signature, TensorSpec
+from gyrostat_inference.domain.tensors import Tensor
 from gyrostat_inference.usecases.predict import Logging, Predict
-from support.live_models import a_call, a_plan, a_shadow, a_tensor, live
+from support.live_models import ONE_IN_ONE_OUT, a_call, a_plan, a_shadow, a_tensor, a_version, live
 
 
 @dataclass
@@ -231,3 +232,13 @@ async def test_counters_are_true():
 async def test_many_rows_leave_the_event_loop_and_come_back_the_same():
     answer = await Bench(a_plan()).predict.answer(a_call(rows=1000))
     assert answer.outputs[0].values.shape == (1000, 1)
+
+
+async def test_an_input_value_that_is_too_long_for_a_name_is_kept_and_names_nobody():
+    both = Signature((*ONE_IN_ONE_OUT.inputs, TensorSpec("card", "BYTES", (-1, 1))), ONE_IN_ONE_OUT.outputs)
+    plan = replace(a_plan(spec=ServingSpec(entity_input="card")), champion=a_version(4, both))
+    texts = np.array([["a" * 1024], ["b" * 1025]], dtype=object)
+    bench = Bench(plan)
+    await bench.predict.answer(a_call(tensors={"x": a_tensor(2), "card": Tensor("BYTES", texts, oip.to_raw(texts))}))
+    ((_, rows),) = bench.answers.taken
+    assert oip.unpack_bytes(rows.entities) == [b"a" * 1024, b""]

@@ -14,7 +14,14 @@ from support.live_models import a_plan, live
 async def test_a_plan_that_cannot_be_read_takes_no_replica_away_that_has_models():
     models, state = LiveModels(), SimpleNamespace(problem="serving.plan/0 offset 7", caught_up=asyncio.Event())
     idle = SimpleNamespace(restored=0, busy=False)
-    readiness = Readiness(models, cast(Any, idle), cast(Any, state), cast(Any, SimpleNamespace(problem=None)))
+    state.caught_up.set()
+    seconds = [0.0]
+    producer = SimpleNamespace(problem=None)
+    readiness = Readiness(models, cast(Any, idle), cast(Any, state), cast(Any, producer), lambda: seconds[0])
     assert readiness.reason() == "plans cannot be read: serving.plan/0 offset 7"
+    seconds[0] = 21.0
+    assert readiness.reason() is None  # nobody has mended it: it is no plan of ours
+    state.caught_up.clear()
+    assert readiness.reason() is not None  # nobody can know
     models.swap(live(a_plan()))
     assert readiness.reason() is None

@@ -100,3 +100,8 @@ def test_a_shadow_scores_its_share_of_the_predictions():
 def test_rates_at_the_ends_take_all_or_nothing():
     assert sampled(1.0, "x")
     assert not sampled(0.0, "x")
+
+
+def test_a_number_with_thousands_of_digits_is_no_version():
+    with pytest.raises(VersionNotServed):
+        attempts(CANARY, ALL, "9" * 5000, "key")

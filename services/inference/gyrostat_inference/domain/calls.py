@@ -9,6 +9,8 @@ import numpy.typing as npt
 from gyrostat_inference.domain.tensors import Tensors
 
 FUTURE_US = 5 * 60 * 1_000_000
+# A request id or an entity goes with every row of a request into the log.
+NAME_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)

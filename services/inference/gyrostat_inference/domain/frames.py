@@ -38,7 +38,8 @@ class Piece:
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.entry.columns)) + len(self.entry.entities) + self.entry.rows * 48
+        entities = len(self.entry.entities) if self.entry.entity_by_row else 0
+        return sum(map(len, self.entry.columns)) + entities + self.entry.rows * _said_by_row(self.entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,19 @@ def cut(entries: Iterable[tuple[int, Rows]], groups: Mapping[int, Group]) -> tup
     return frames, large
 
 
+def _said_by_row(entry: Rows) -> int:
+    """Bytes that every row has beside its columns: ids, times, and names that the entry says once."""
+    return 48 + len(entry.request_id) + len(entry.traceparent) + (0 if entry.entity_by_row else len(entry.entities))
+
+
 def _frame(pieces: Sequence[Piece]) -> Frame:
     return Frame(pieces[0].group, pieces[0].digested, tuple(pieces))
 
 
 def _pieces(group: Group, first_sequence: int, entry: Rows, large: dict[str, bytes]) -> list[Piece]:
-    size = sum(map(len, entry.columns))
-    if entry.rows <= FRAME_ROWS and size <= ROW_BYTES:
-        return [Piece(group, frozenset(), entry, 0, first_sequence)]
+    whole = Piece(group, frozenset(), entry, 0, first_sequence)
+    if entry.rows <= FRAME_ROWS and sum(map(len, entry.columns)) <= ROW_BYTES and whole.size <= FRAME_BYTES:
+        return [whole]
     return _split(group, first_sequence, entry, large)
 
 
@@ -105,7 +111,11 @@ def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, byte
         cells[place] = [_by_digest(cell, large) for cell in cells[place]]
     entities = row_cells(ColumnSpec("", "BYTES"), entry.entities, entry.rows) if entry.entity_by_row else []
     pieces, start = [], 0
-    sizes = [48 + sum(len(column[row]) for column in cells) for row in range(entry.rows)]
+    said = _said_by_row(entry)
+    sizes = [
+        said + sum(len(column[row]) for column in [*cells, *([entities] if entities else [])])
+        for row in range(entry.rows)
+    ]
     while start < entry.rows:
         stop, total = start, 0
         while stop < entry.rows and stop - start < FRAME_ROWS and (total + sizes[stop] <= FRAME_BYTES or stop == start):

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from gyrostat.events.v1 import events_pb2 as pb
+from gyrostat_common import telemetry
 from gyrostat_common.bus import Event, Producer
 from gyrostat_common.errors import InvalidInput
 from gyrostat_common.times import from_us
@@ -14,6 +15,7 @@ from gyrostat_inference.domain.entries import ColumnSpec, Rows
 from gyrostat_inference.domain.frames import Frame
 
 SOURCE = "gyrostat-inference"
+log = telemetry.get_logger("inference.shipper")
 _BY_DIGEST = "BYTES"
 
 
@@ -135,9 +137,9 @@ def _traces(entries: Sequence[Rows]) -> list[pb.RowTrace]:
 
 
 class Rejects(Protocol):
-    """Keeps what the broker refuses."""
+    """Keeps what the broker refuses; false when there is no room for it."""
 
-    def reject(self, name: str, value: bytes) -> None: ...
+    def reject(self, name: str, value: bytes) -> bool: ...
 
 
 class Artifacts(Protocol):
@@ -170,8 +172,12 @@ class FrameSender:
         )
         try:
             await self._producer.send(event)
-        except InvalidInput:
-            self._rejects.reject(name, message.SerializeToString())
+        except InvalidInput as error:
+            value = message.SerializeToString()
+            kept = self._rejects.reject(name, value)
+            log.error(
+                "frame_refused", frame=name, rows=frame.rows, bytes=len(value), kept=kept, reason=str(error)[:300]
+            )
             raise
 
     async def keep(self, values: Mapping[str, bytes]) -> None:

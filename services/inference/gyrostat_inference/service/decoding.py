@@ -2,23 +2,19 @@
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from gyrostat_common import oip, telemetry
 from gyrostat_common.errors import InvalidInput
-from gyrostat_common.ids import uuid7
-from gyrostat_common.times import parse_rfc3339, to_us
 from gyrostat_inference.domain.calls import Answer, Call
-from gyrostat_inference.domain.errors import TooManyRows, UnknownParameter, WrongParameter, WrongTensor
+from gyrostat_inference.domain.errors import TooManyRows, WrongTensor
 from gyrostat_inference.domain.tensors import Tensor
+from gyrostat_inference.service import parameters
+from gyrostat_inference.service.parameters import ENTITY, EVENT_TIME, PREDICTION_ID, REVISION, VARIANT
 
-PREDICTION_ID, ENTITY, EVENT_TIME = "gyrostat_prediction_id", "gyrostat_entity", "gyrostat_event_time"
-VARIANT, REVISION = "gyrostat_variant", "gyrostat_revision"
-_OURS, _KNOWN = "gyrostat_", (PREDICTION_ID, ENTITY, EVENT_TIME)
-_ENTITY_METADATA = "gyrostat-entity"
 # Raw contents carry these two; typed contents have no field for them.
 _RAW_ONLY = ("FP16", "BF16")
 
@@ -29,21 +25,17 @@ def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]],
     Raises UnknownParameter, WrongParameter, TooManyRows, WrongTensor, InvalidInput.
     """
     began = time.perf_counter_ns()
-    parameters = _our_parameters(request)
-    _refuse_output_parameters(request)
+    given = parameters.ours(request)
     if max_rows is not None:
         _refuse_rows(request, max_rows)
-    entity = parameters.get(ENTITY)
-    if entity is None:
-        entity = next((value for key, value in metadata if key == _ENTITY_METADATA), "")
     traceparent = telemetry.current_traceparent()
     return Call(
         model=request.model_name,
         version=request.model_version,
-        request_id=request.id,
-        prediction_id=_prediction_id(parameters.get(PREDICTION_ID)),
-        entity=str(entity),
-        event_time_us=_event_time(parameters.get(EVENT_TIME)),
+        request_id=parameters.request_id(request),
+        prediction_id=parameters.prediction_id(given.get(PREDICTION_ID)),
+        entity=parameters.entity(given.get(ENTITY), metadata),
+        event_time_us=parameters.event_time(given.get(EVENT_TIME)),
         arrival_us=time.time_ns() // 1000,
         tensors=_tensors(request),
         outputs=[output.name for output in request.outputs],
@@ -52,51 +44,11 @@ def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]],
     )
 
 
-def _our_parameters(request: oip.ModelInferRequest) -> Mapping[str, Any]:
-    found = {}
-    for name, value in request.parameters.items():
-        if name.startswith(_OURS):
-            if name not in _KNOWN:
-                raise UnknownParameter(f"parameter '{name}' is not known; known: {', '.join(_KNOWN)}")
-            found[name] = oip.parameter_value(value)
-    return found
-
-
-def _refuse_output_parameters(request: oip.ModelInferRequest) -> None:
-    for output in request.outputs:
-        for name in output.parameters:
-            raise UnknownParameter(f"parameter '{name}' of output '{output.name}' is not known; outputs take none")
-
-
 def _refuse_rows(request: oip.ModelInferRequest, max_rows: int) -> None:
     """By the declared shapes: decoding a huge request would hold up every other caller."""
     rows = max((tensor.shape[0] for tensor in request.inputs if tensor.shape), default=0)
     if rows > max_rows:
         raise TooManyRows(f"{request.model_name}: {rows} rows in one request; at most {max_rows} are allowed")
-
-
-def _prediction_id(given: Any) -> bytes:
-    if given is None:
-        return uuid7().bytes
-    try:
-        return uuid.UUID(str(given)).bytes
-    except ValueError:
-        raise WrongParameter(f"{PREDICTION_ID} is a UUID, not {str(given)[:80]!r}") from None
-
-
-def _event_time(given: Any) -> int | None:
-    if given is None:
-        return None
-    if isinstance(given, str):
-        try:
-            given = to_us(parse_rfc3339(given))
-        except InvalidInput as error:
-            raise WrongParameter(f"{EVENT_TIME}: {error}") from error
-    if isinstance(given, int) and not isinstance(given, bool) and given < 2**62:
-        if given < 0:
-            raise WrongParameter(f"{EVENT_TIME} is before 1970-01-01, which is taken for a mistake")
-        return given
-    raise WrongParameter(f"{EVENT_TIME} is an RFC 3339 text or int64 microseconds since 1970, not {given!r}")
 
 
 def _tensors(request: oip.ModelInferRequest) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from gyrostat_inference.store import segments
 from gyrostat_inference.store.spool import LOCK
 
 CUTS, SHIPPER_LOCK, BOOKS, REJECTED, CLOSED = "cuts.log", "shipper.lock", "books.json", "rejected", "closed"
-REWRITE_BYTES, _KEEP_CLOSED = 512 * 1024, 500
+REWRITE_BYTES, REJECT_BYTES, _KEEP_CLOSED = 512 * 1024, 64 * 1024 * 1024, 500
 
 
 class Taken(Exception):
@@ -32,9 +32,11 @@ class Taken(Exception):
 class Journal:
     """A shipper's notebook on one spool; holding it is holding the spool."""
 
-    def __init__(self, folder: Path, partitions: int, rewrite_bytes: int = REWRITE_BYTES) -> None:
+    def __init__(
+        self, folder: Path, partitions: int, rewrite_bytes: int = REWRITE_BYTES, reject_bytes: int = REJECT_BYTES
+    ) -> None:
         self.folder, self.spool_id = folder, folder.name
-        self._rewrite_bytes = rewrite_bytes
+        self._rewrite_bytes, self._reject_bytes = rewrite_bytes, reject_bytes
         self._lock = os.open(folder / SHIPPER_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,11 +114,14 @@ class Journal:
         os.close(self._file)
         self._file, self._size = file, len(data)
 
-    def reject(self, name: str, value: bytes) -> None:
-        """Keeps a frame that the broker refuses, for a person to look at."""
+    def reject(self, name: str, value: bytes) -> bool:
+        """Keeps a frame that the broker refuses, for a person to look at; false when the folder is full."""
         folder = self.folder.parent / REJECTED
         folder.mkdir(exist_ok=True)
+        if sum(path.stat().st_size for path in folder.iterdir()) + len(value) > self._reject_bytes:
+            return False
         (folder / f"{name.replace('/', '_')}.binpb").write_bytes(value)
+        return True
 
     def publish(self, accepted: int) -> None:
         """Lets the service see the books, which it sends with its heartbeat."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gyrostat_inference.domain import routing
-from gyrostat_inference.domain.calls import Call, Output
+from gyrostat_inference.domain.calls import NAME_BYTES, Call, Output
 from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 from gyrostat_inference.domain.live import LiveModel, LoadedVersion
 from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
@@ -92,10 +92,17 @@ def _entities(live: LiveModel, version: LoadedVersion, call: Call, rows: int) ->
     keeping = version.keeping
     if tensor is None or tensor.values.size != rows:
         return keeping.entity(name, call.entity.encode()), False
-    if tensor.datatype == "BYTES" and keeping.of(name, "BYTES") is Sensitivity.PLAIN:
+    values = tensor.values.ravel().tolist()
+    short = tensor.datatype == "BYTES" and 4 * max(map(len, values)) <= NAME_BYTES
+    if short and keeping.of(name, "BYTES") is Sensitivity.PLAIN:
         return tensor.raw, True
-    texts = [keeping.entity(name, str(value).encode()) for value in tensor.values.ravel().tolist()]
+    texts = [keeping.entity(name, _named(str(value).encode())) for value in values]
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts), True
+
+
+def _named(entity: bytes) -> bytes:
+    """What is too long for a name names nobody; the input itself is kept."""
+    return entity if len(entity) <= NAME_BYTES else b""
 
 
 def _per_row(column: bytes, spec: TensorSpec, batched: bool, rows: int) -> bytes:
