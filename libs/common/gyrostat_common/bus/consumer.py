@@ -145,7 +145,7 @@ class KafkaConsumer:
         for partition, records in fetched.items():
             await self._tell_gap(client, partition, records[0].offset)
             name = unprefixed(self._kafka, partition.topic)
-            by_topic.setdefault(name, []).extend(_incoming(name, record) for record in records)
+            by_topic.setdefault(name, []).extend(codec.incoming(name, record) for record in records)
         for name, records in by_topic.items():
             done = await self._handle(client, records)
             await self._commit(client, records[:done])
@@ -270,18 +270,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._consumer.take_partitions(self._client, assigned)
         except KafkaError as error:
             log.warning("gap_not_checked", error=short(error))
-
-
-def _incoming(name: str, record: Any) -> codec.Incoming:
-    return codec.Incoming(
-        topic=name,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-        timestamp_ms=record.timestamp,
-    )
 
 
 def _after(by_topic: dict[str, Any], name: str) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
@@ -91,7 +90,7 @@ class KafkaStateReader:
                     fetched = await client.getmany(timeout_ms=200)
                 for records in fetched.values():
                     for record in records:
-                        await self._keys.take(_incoming(self._topic, record))
+                        await self._keys.take(codec.incoming(self._topic, record))
                 await self._keys.again()
                 if not self.caught_up.is_set():
                     await self._check_caught_up(client, ends)
@@ -119,18 +118,6 @@ class KafkaStateReader:
                 return
         self._keys.now_caught_up()
         log.info("state_caught_up", topic=self._topic, records=sum(ends.values()))
-
-
-def _incoming(topic: str, record: Any) -> codec.Incoming:
-    return codec.Incoming(
-        topic=topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-        timestamp_ms=record.timestamp,
-    )
 
 
 @asynccontextmanager

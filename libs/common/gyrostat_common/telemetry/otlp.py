@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -15,6 +14,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from gyrostat_common.settings import OtelSettings, ServiceSettings
 from gyrostat_common.telemetry import log, tracing
+from gyrostat_common.telemetry.ending import ended_within
 from gyrostat_common.telemetry.otlp_logs import exporting_logs
 from gyrostat_common.telemetry.otlp_metrics import exporting_metrics
 
@@ -58,10 +58,3 @@ def _ratio(ours: float) -> float:
         return min(1.0, max(0.0, float(os.environ["OTEL_TRACES_SAMPLER_ARG"])))
     except (KeyError, ValueError):
         return ours
-
-
-def ended_within(shutdown: object, seconds: float) -> None:
-    """Flushes and stops an exporter, but never waits longer: telemetry must not hold up the end of a process."""
-    thread = threading.Thread(target=shutdown, daemon=True)  # type: ignore[arg-type]
-    thread.start()
-    thread.join(seconds)

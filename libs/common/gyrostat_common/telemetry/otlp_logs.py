@@ -14,6 +14,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
 from gyrostat_common.telemetry import log
+from gyrostat_common.telemetry.ending import ended_within
 
 _SEVERITY = {
     "debug": SeverityNumber.DEBUG,
@@ -28,8 +29,6 @@ _OWN_FIELDS = {"event", "level", "timestamp", "trace_id", "span_id", "service"}
 @contextmanager
 def exporting_logs(resource: Resource) -> Iterator[None]:
     """Every line becomes a log record with its fields as attributes, while the block runs."""
-    from gyrostat_common.telemetry.otlp import ended_within
-
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
     logger = provider.get_logger("gyrostat")

@@ -1,51 +1,24 @@
 """What follows when event time moves on: windows close, the contract is checked, outcomes fall due, episodes are told.
 
 Called inside the transaction of whatever moved it. Everything here is a function of ticks and sums before the
-watermark, in
-event order, so asking more or less often, other partitions and restarts tell the same episodes.
+watermark, in event order, so asking more or less often, other partitions and restarts tell the same episodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from gyrostat_monitor.domain.episodes import Episode, Observed, step
-from gyrostat_monitor.domain.plan import Plan
 from gyrostat_monitor.domain.watermark import watermark
 from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.judging import Judging
 from gyrostat_monitor.usecases.known import Known
 from gyrostat_monitor.usecases.ports import Announcer, History, Stores
 from gyrostat_monitor.usecases.reports import Reports
+from gyrostat_monitor.usecases.turn import Turn
 
 KEEP_TICKS_US = 45 * 86_400_000_000
 SLACK_US = 86_400_000_000
 PATIENCE = 4
 """Label horizons for which answers are kept when no outcome is heard at all."""
-
-
-@dataclass
-class Turn:
-    """One advance of one model."""
-
-    model: str
-    plan: Plan | None
-    watermark_us: int
-    progress: dict[str, str]
-    cause: str
-    offsets: Mapping[str, int] = field(default_factory=dict)
-    changes: dict[str, str | None] = field(default_factory=dict)
-
-    def cursor(self, name: str) -> int | None:
-        """A cursor, as it is now."""
-        value = self.changes.get(name, self.progress.get(name))
-        return None if value is None else int(value)
-
-    def versions_since(self, tick_us: int) -> list[int]:
-        """Versions with answers in that tick or later."""
-        lasts = {n.removeprefix("last/"): int(v) for n, v in self.progress.items() if n.startswith("last/")}
-        return sorted(int(version) for version, last in lasts.items() if last >= tick_us)
 
 
 class Teller:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from gyrostat_common.profile import Numeric
 from gyrostat_monitor.domain.jump import MIN_ROWS, JumpState, advance
@@ -10,11 +10,7 @@ from gyrostat_monitor.domain.ticks import Layout, Tick
 from gyrostat_monitor.domain.windows import Span
 from gyrostat_monitor.usecases.known import Known
 from gyrostat_monitor.usecases.ports import Counts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gyrostat_monitor.usecases.advance import Turn
+from gyrostat_monitor.usecases.turn import Turn
 
 
 class Jumps:

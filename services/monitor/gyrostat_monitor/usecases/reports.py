@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gyrostat_monitor.domain import contract, drift, jump, performance
 from gyrostat_monitor.domain.episodes import Observed
@@ -16,9 +16,7 @@ from gyrostat_monitor.domain.windows import Span, Window, cut
 from gyrostat_monitor.usecases.jumps import Jumps
 from gyrostat_monitor.usecases.known import Known
 from gyrostat_monitor.usecases.ports import Counts
-
-if TYPE_CHECKING:
-    from gyrostat_monitor.usecases.advance import Turn
+from gyrostat_monitor.usecases.turn import Turn
 
 Seen = tuple[Observed, int]
 """What a window says, and of which version."""
