@@ -9,6 +9,7 @@ from sqlalchemy.engine import make_url
 
 from gyrostat_local.readiness import kafka_answers
 from support.kafka import Broker, SecureBroker
+from support.postgres import PostgresServer
 
 
 def test_a_killed_broker_comes_back_on_the_same_port_with_its_folder(own_broker: Broker) -> None:
@@ -46,6 +47,24 @@ async def test_every_test_gets_an_empty_database(postgres: str) -> None:
         assert await link.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
     finally:
         await link.close()
+
+
+async def test_a_database_that_is_given_again_is_empty_and_nobody_is_in_it(postgres_server: PostgresServer) -> None:
+    given = postgres_server.new_database()
+    url = make_url(given)
+    link = await asyncpg.connect(host=url.host, port=url.port, user=url.username, database=url.database)
+    await link.execute("CREATE TABLE kept (n int); CREATE SCHEMA own; CREATE TABLE own.kept (n int)")
+    postgres_server.empty_database(given)
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await link.fetchval("SELECT 1")
+    assert postgres_server.new_database() == given
+    again = await asyncpg.connect(host=url.host, port=url.port, user=url.username, database=url.database)
+    try:
+        assert await again.fetchval("SELECT count(*) FROM pg_tables WHERE tablename = 'kept'") == 0
+        assert await again.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname IN ('own', 'public')") == 1
+    finally:
+        await again.close()
+    postgres_server.empty_database(given)
 
 
 @pytest.mark.usefixtures("kafka")
