@@ -6,15 +6,18 @@ Called by `gyrostat_local.system` and the test fixtures. Nothing here starts or 
 from __future__ import annotations
 
 import asyncio
+import random
 import errno
 import socket
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from struct import pack, unpack
 
 import grpc
 
 POLL_S = 0.05
+OURS = (20_000, 32_000)
+"""Below the ports that the kernel gives out (32768 and up, unless it is told otherwise)."""
 METADATA = pack(">hhih", 3, 4, 1, -1) + pack(">ib", 0, 0)  # api 3 v4, correlation 1, no client id, no topics, no create
 
 
@@ -23,10 +26,16 @@ class NotReady(Exception):
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nobody listens on now.
+
+    Not one that the kernel would choose: it may give that to anybody before its owner binds it, or while its owner is
+    started again.
+    """
+    while True:
+        port = random.randrange(*OURS)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def kafka_answers(address: str, timeout_s: float = 1.0) -> bool:
