@@ -6,8 +6,8 @@ Called by `gyrostat_local.system` and the test fixtures. Nothing here starts or 
 from __future__ import annotations
 
 import asyncio
-import random
 import errno
+import random
 import socket
 from collections.abc import Callable
 from contextlib import closing, suppress
