@@ -42,6 +42,21 @@ def test_the_page_of_the_command_names_every_command():
             assert verb in row, f"{name} {verb}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_in_a_page_can_be_typed(page):
+    root = get_command(app)
+    everywhere = {option for parameter in root.params for option in parameter.opts}
+    typed = r"(?m)(?:\.venv/bin/|`|^\s*)gyrostat ([a-z][a-z-]*(?: [a-z][a-z-]*)?)\b([^`#\n]*)"
+    for words, rest in re.findall(typed, page.read_text()):
+        command = root
+        for word in words.split():
+            if hasattr(command, "commands"):
+                assert word in command.commands, f"gyrostat {words}"
+                command = command.commands[word]
+        known = everywhere | {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= known | {"--help"}, f"gyrostat {words}{rest}"
+
+
 def test_the_model_of_the_readme_can_be_made_and_asked(tmp_path, monkeypatch):
     script = re.search(r"python - <<END[^\n]*\n(.*?)\nEND\n", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "build").mkdir()
