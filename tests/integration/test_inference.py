@@ -289,8 +289,8 @@ async def test_health_metrics_and_metadata_entity(caller: Caller):
             text = await page.text()
         async with http.get("/readyz") as page:
             assert page.status == 200
-    assert 'nv_inference_count_total{model="metered",version="1"} 2.0' in text
-    assert 'nv_inference_request_success_total{model="metered",version="1"} 1.0' in text
+    assert 'nv_inference_count{model="metered",version="1"} 2.0' in text
+    assert 'nv_inference_request_success{model="metered",version="1"} 1.0' in text
     assert 'gyrostat_live_info{model="metered",revision="1",variant="champion",version="1"} 1.0' in text
     assert "\ngyrostat_spool_used_ratio " in text
     assert 'gyrostat_inference_request_duration_seconds_count{code="OK",model="metered",variant="champion"' in text

@@ -94,7 +94,8 @@ def _apply_plan(settings: Settings, models: LiveModels, changed: asyncio.Event) 
     if settings.registry_address:
         sources.append(RegistryArtifacts(settings.registry_address))
     artifacts = ArtifactFiles(cache / "artifacts", sources)
-    loader = LoadVersion(artifacts, OnnxEngine(), ProfileFiles(), hash_key(cache / "hash.key"))
+    key = hash_key(cache / "hash.key", settings.hash_key.get_secret_value())
+    loader = LoadVersion(artifacts, OnnxEngine(), ProfileFiles(), key)
     return ApplyPlan(models, loader, PlanFiles(cache / "plans", plans.decode_plan), LogLines(), changed.set)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from gyrostat_common.settings import ServiceSettings, variables
 
@@ -24,6 +24,11 @@ class Settings(ServiceSettings, service="inference"):
     spool_folder: str = Field("{data}/inference/spool", description="Answers on their way to Kafka")
     spool_max_bytes: int = Field(2 * 1024**3, ge=1024**2, description="Most bytes that may wait in the spool")
     spool_max_age_s: float = Field(24 * 3600, gt=0, description="Oldest answer that may wait in the spool, seconds")
+    hash_key: SecretStr = Field(
+        SecretStr(""),
+        description="Key of the digests of hashed inputs, at least 16 characters, the same for all replicas; "
+        "empty: each makes its own",
+    )
     spool_on_full: Literal["drop_new", "reject", "block"] = Field(
         "drop_new", description="When the spool is full: count answers as dropped, refuse calls, or let them wait"
     )
@@ -37,6 +42,13 @@ class Settings(ServiceSettings, service="inference"):
 
 def environ_of(settings: Settings) -> dict[str, str]:
     """The variables that give a child process these settings, whatever this process was started with."""
+    @field_validator("hash_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr) -> SecretStr:
+        if 0 < len(key.get_secret_value()) < 16:
+            raise ValueError("too short to hide anything")
+        return key
+
     environ = {}
     for variable, path, _ in variables(Settings):
         value: object = settings

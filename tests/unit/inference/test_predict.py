@@ -242,3 +242,23 @@ async def test_an_input_value_that_is_too_long_for_a_name_is_kept_and_names_nobo
     await bench.predict.answer(a_call(tensors={"x": a_tensor(2), "card": Tensor("BYTES", texts, oip.to_raw(texts))}))
     ((_, rows),) = bench.answers.taken
     assert oip.unpack_bytes(rows.entities) == [b"a" * 1024, b""]
+
+
+async def test_rows_of_one_entity_stay_with_one_version_of_a_roll_out():
+    both = Signature((*ONE_IN_ONE_OUT.inputs, TensorSpec("card", "BYTES", (-1, 1))), ONE_IN_ONE_OUT.outputs)
+    plan = a_plan(spec=ServingSpec(entity_input="card"), canary=a_version(5, both), canary_weight=5_000)
+    bench = Bench(replace(plan, champion=a_version(4, both)))
+
+    async def answered(*cards: str, **fields: object) -> int:
+        texts = np.array([[card] for card in cards], dtype=object)
+        tensors = {"x": a_tensor(len(cards)), "card": Tensor("BYTES", texts, oip.to_raw(texts))}
+        answer = await bench.predict.answer(a_call(tensors=tensors, prediction_id=uuid.uuid4().bytes, **fields))
+        return answer.version
+
+    for card in ("c1", "c2", "c3", "c4", "c5", "c6"):
+        seen = {await answered(card) for _ in range(8)} | {await answered(card, card, entity="another")}
+        assert len(seen) == 1
+    assert {await answered(f"c{i}") for i in range(40)} == {4, 5}
+    # Rows of several entities have no entity in common: the request's own counts.
+    assert len({await answered("c1", "c2", entity="e") for _ in range(8)}) == 1
+    assert {await answered("c1", "c2") for _ in range(40)} == {4, 5}

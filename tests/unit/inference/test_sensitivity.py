@@ -1,15 +1,21 @@
 """What is kept of an input: nothing, a keyed digest, the middle of its bin, or all of it."""
 
+import hmac
+import struct
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from gyrostat_common import oip
 from gyrostat_common.profile import build_profile
+from gyrostat_common.settings import SettingsError
 from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
 from gyrostat_inference.domain.sensitivity import Bins, Keeping, levels
-from gyrostat_inference.store.cache import ProfileFiles
+from gyrostat_inference.settings import Settings, environ_of
+from gyrostat_inference.store.cache import ProfileFiles, hash_key
 
 AGE, NAME = TensorSpec("age", "FP32", (-1, 1)), TensorSpec("name", "BYTES", (-1, 1))
 EDGES = np.array([10.0, 20.0])
@@ -86,3 +92,28 @@ def test_bins_come_from_the_reference_profile(tmp_path: Path):
     assert low == np.float32(ages.min())
     assert np.isnan(missing)
     assert first not in values
+
+
+def test_replicas_with_the_sites_key_make_equal_digests(tmp_path: Path):
+    def digest(folder: str, shared: str) -> bytes:
+        return Keeping({}, {}, hash_key(tmp_path / folder / "hash.key", shared)).hashed(b"UA")
+
+    assert digest("one", "a key of the site") == digest("two", "a key of the site")
+    assert digest("one", "a key of the site") != digest("one", "a key of another")
+    assert digest("one", "") != digest("two", "")
+    assert digest("one", "") == digest("one", "")
+
+
+def test_a_backend_makes_the_digest_of_an_entity_as_the_page_says(tmp_path: Path):
+    site, entity = "a key of the site", b"card-1"
+    kept = Keeping({"card": Sensitivity.HASH}, {}, hash_key(tmp_path / "hash.key", site)).entity("card", entity)
+    theirs = hmac.digest(sha256(site.encode()).digest(), struct.pack("<I", len(entity)) + entity, "sha256").hex()[:16]
+    assert kept.decode() == theirs
+
+
+def test_a_key_that_is_too_short_is_refused_and_not_shown():
+    with pytest.raises(SettingsError, match=r"GYROSTAT_INFERENCE__HASH_KEY: .*too short") as refused:
+        Settings.load({"GYROSTAT_INFERENCE__HASH_KEY": "short-one"})
+    assert "short-one" not in str(refused.value)
+    settings = Settings.load({"GYROSTAT_INFERENCE__HASH_KEY": "long enough for a key"})
+    assert Settings.load(environ_of(settings)).hash_key == settings.hash_key

@@ -20,7 +20,6 @@ _NAMES: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (
     ("nv_inference_request_duration_us", "Time in requests", lambda c: c.success.ns // 1000),
     ("nv_inference_queue_duration_us", "Time in queues", lambda c: c.queue.ns // 1000),
     ("nv_inference_compute_infer_duration_us", "Time in the graph", lambda c: c.compute_infer.ns // 1000),
-    ("gyrostat_inference_pinned_requests", "Requests that named their version", lambda c: c.pinned),
 )
 
 
@@ -59,10 +58,18 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         versions = [(live, v) for live in self._models.models() for v in live.loaded.values()]
         for name, text, read in _NAMES:
-            family = CounterMetricFamily(name, text, labels=LABELS)
+            # Triton's names to the letter: a family of counters would put _total behind them.
+            family = Metric(name, text, "unknown")
             for _, version in versions:
-                family.add_metric((version.model, str(version.number)), read(version.counters))
+                labels = {"model": version.model, "version": str(version.number)}
+                family.add_sample(name, labels, read(version.counters))
             yield family
+        pinned = CounterMetricFamily(
+            "gyrostat_inference_pinned_requests", "Requests that named their version", labels=LABELS
+        )
+        for _, version in versions:
+            pinned.add_metric((version.model, str(version.number)), version.counters.pinned)
+        yield pinned
         used = GaugeMetricFamily(
             "gyrostat_spool_used_ratio", "Share of the spool's bytes or age that is used; alarm at 0.8"
         )

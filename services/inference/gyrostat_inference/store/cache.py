@@ -97,8 +97,12 @@ class ProfileFiles:
         return {f.name: Bins(f.bins, levels(np.asarray(f.edges, np.float64), f.minimum, f.maximum)) for f in numeric}
 
 
-def hash_key(path: Path) -> bytes:
-    """The key of the keyed digests: made once and kept readable by the owner alone."""
+def hash_key(path: Path, shared: str = "") -> bytes:
+    """The key of the keyed digests: the site's, for all replicas alike, else one made once and kept readable by the
+    owner alone.
+    """
+    if shared:
+        return hashlib.sha256(shared.encode()).digest()
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -105,7 +105,14 @@ class Predict:
 
     @staticmethod
     def _key(live: LiveModel, call: Call) -> str:
-        """The entity, else the prediction id: what keeps a caller with one version during a roll-out."""
+        """The entity that all rows have in the input which the spec names, else the request's, else the prediction id:
+        what keeps an entity with one version during a roll-out.
+        """
+        tensor = call.tensors.get(live.plan.spec.entity_input)
+        if tensor is not None and tensor.values.size:
+            values = tensor.values.ravel()
+            if values.size == 1 or bool((values == values[0]).all()):
+                return str(values.tolist()[0])
         return call.entity or call.prediction_id.hex()
 
     async def _make_room(self, model: str) -> None:
