@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,7 +11,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import model_pb2, registry_pb2
 from gyrostat_client import AsyncClient
 from support.journeys import Traffic, a_live_model, logistic_onnx, spec
-from support.waiting import eventually
+from support.waiting import becomes, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
@@ -78,12 +77,13 @@ async def test_autopilot_off_in_mid_canary_freezes_the_weights_and_rollback_stil
 
     await _until(client, traffic, in_canary, "the canary has begun")
     await client.models.set_autopilot("off", "frozen", reason="an incident elsewhere")
-    switched = time.monotonic()
-    while time.monotonic() - switched < 2.0:
-        await traffic.send(rows=10)
     settled = await client.plans.get("frozen")
-    answer = await client.inference.predict("frozen", {"speed": [0.1], "load": [0.0]}, event_time=traffic.now)
-    assert answer.revision == settled.revision
+
+    async def answering() -> int:
+        answer = await client.inference.predict("frozen", {"speed": [0.1], "load": [0.0]}, event_time=traffic.now)
+        return answer.revision
+
+    await becomes(answering, settled.revision)
     # Ten hours of event time go by: enough for two more steps, were it not held.
     for _ in range(60):
         await asyncio.gather(*(traffic.send(rows=10) for _ in range(10)))

@@ -118,7 +118,7 @@ async def test_the_broker_may_go_away_and_come_back(own_broker: Broker, tmp_path
         for _ in range(200):
             await caller.infer("flights", ROWS)
         own_broker.start()
-        beat = await caller.heartbeat(lambda b: sum(k.logged for k in answers(b.books)) == 440, limit_s=60)
+        beat = await caller.heartbeat(lambda b: sum(k.logged for k in answers(b.books)) == 440)
         assert [(k.accepted, k.waiting, dict(k.dropped)) for k in answers(beat.books)] == [(440, 0, {})]
         frames = [payload(record) for record in await caller.logged(440)]
         once = {(frame.stream, frame.frame_no): frame for frame in frames}
@@ -147,7 +147,7 @@ async def test_it_starts_and_answers_with_everything_else_down_and_ships_later(o
             service.wait()
             own_broker.start()
             service = start(place)
-            beat = await caller.heartbeat(lambda b: sum(k.logged for k in answers(b.books)) == 20, limit_s=60)
+            beat = await caller.heartbeat(lambda b: sum(k.logged for k in answers(b.books)) == 20)
             assert all(k.waiting == 0 for k in beat.books)
     finally:
         service.terminate()
@@ -167,7 +167,7 @@ async def all_logged(caller: Caller, rows: int) -> int:
     def settled(beat: pb.PlanApplied) -> bool:
         return sum(k.accepted for k in answers(beat.books)) >= rows and not any(k.waiting for k in beat.books)
 
-    beat = await caller.heartbeat(settled, limit_s=60)
+    beat = await caller.heartbeat(settled)
     return sum(k.logged for k in answers(beat.books))
 
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,13 +20,7 @@ from gyrostat_common.times import to_proto
 from gyrostat_registry.app import opened
 from gyrostat_registry.settings import Settings
 from support.registry import DAY, EVENT_TIME, NOON, Registry, running
-
-
-async def until(reached: Callable[[], bool]) -> None:
-    """Waits for what another task brings about."""
-    async with asyncio.timeout(60):
-        while not reached():  # noqa: ASYNC110 - the other side is a log, not a task of ours
-            await asyncio.sleep(0.01)
+from support.waiting import eventually
 
 
 def revisions(log: bus.MemoryBus) -> list[int]:
@@ -47,7 +40,7 @@ async def test_a_lost_topic_is_filled_again_at_the_next_start(tmp_path: Path) ->
         assert revisions(registry.log) == [1, 2]
     empty = bus.MemoryBus()
     async with running(tmp_path, empty, ids="again") as registry:
-        await until(lambda: revisions(empty) == [2])
+        await eventually(lambda: revisions(empty) == [2])
         assert (await registry.plan()).revision == 2
 
 
@@ -76,7 +69,7 @@ async def test_a_restored_database_goes_on_above_the_log(tmp_path: Path) -> None
         await a_live_model(registry)
         await registry.said(ev.ServingPlan)
     async with running(tmp_path, log, ids="again") as registry:
-        await until(lambda: revisions(log) == [9, 10])
+        await eventually(lambda: revisions(log) == [9, 10])
         plan = await registry.plan()
         assert (plan.revision, plan.champion.number, plan.phase) == (10, 1, ev.ROLLOUT_PHASE_SHADOW)
         await registry.judge(ev.VERDICT_ADVANCE, EVENT_TIME + DAY)
@@ -128,7 +121,7 @@ async def test_on_a_real_broker_verdicts_drive_a_rollout_and_every_revision_is_i
         log.consume("monitor", [bus.Route(ev.ModelPromoted, handle=promoted)]),
     ):
         await a_live_model(registry)
-        await until(lambda: len(plans) == 2)
+        await eventually(lambda: len(plans) == 2)
         for day in range(1, 5):
             seen = plans[-1]
             said = ev.CanaryJudged(
@@ -138,8 +131,8 @@ async def test_on_a_real_broker_verdicts_drive_a_rollout_and_every_revision_is_i
             )  # fmt: skip
             event = bus.Event(payload=said, key="flights", subject="flights:2", source="gyrostat-monitor", time=NOON)
             await monitor.send(event)
-            await until(lambda day=day: len(plans) == 2 + day)  # type: ignore[misc]
-        await until(lambda: len(promotions) == 2)
+            await eventually(lambda day=day: len(plans) == 2 + day)  # type: ignore[misc]
+        await eventually(lambda: len(promotions) == 2)
     assert [plan.revision for plan in plans] == [1, 2, 3, 4, 5, 6]
     assert plans[-1].champion.number == 2
     assert promotions[-1].causation_id == event.id

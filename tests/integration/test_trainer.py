@@ -36,6 +36,7 @@ from support.trainer import (
     serving,
     write_archive,
 )
+from support.waiting import eventually
 
 
 @dataclass
@@ -166,13 +167,14 @@ async def test_a_confirmed_episode_causes_one_run_and_the_chain_holds(world: Wor
     assert (registered.cause, registered.correlation_id, registered.causation_id) == ("ep-1", "ep-1", event_id)
     assert registered.event_time.seconds == run.watermark.seconds
     assert dict(run.run.snapshot.frames) == {"s/delays/0": 1}
-    finished: list[Event] = []
-    while not finished:
-        await asyncio.sleep(0)
-        finished = [e for e in world.bus.events(events_pb2.TrainingFinished) if e.payload.run_id == run.run.id]
-    assert len(finished) == 1
-    assert (finished[0].correlation_id, finished[0].causation_id) == ("ep-1", event_id)
-    assert finished[0].payload.candidate_version == run.run.version
+
+    def told() -> list[Event]:
+        return [e for e in world.bus.events(events_pb2.TrainingFinished) if e.payload.run_id == run.run.id]
+
+    await eventually(told, "the log hears of the run's end")
+    [finished] = told()
+    assert (finished.correlation_id, finished.causation_id) == ("ep-1", event_id)
+    assert finished.payload.candidate_version == run.run.version
 
 
 async def test_rows_after_the_label_lag_and_rows_of_broken_data_stay_out(world: World) -> None:
@@ -201,10 +203,11 @@ async def test_a_cause_met_in_the_cool_down_is_acted_on_when_the_archive_has_mov
     assert (decided.action, decided.cause) == ("wait", "ep-1")
     assert "cooling down" in decided.reason
     write_archive(world.folder / "archive", labelled_rows(10, first_day=50, turned=True), frame_no=2)
-    run_id = ""
-    while not run_id:
-        open_runs = [r for r in await world.runs() if "ep-1" in r.run.causes]
-        run_id = open_runs[0].run.id if open_runs else ""
+
+    async def caused() -> str:
+        return next((r.run.id for r in await world.runs() if "ep-1" in r.run.causes), "")
+
+    run_id = await eventually(caused, "a run for the episode")
     assert (await world.ended(run_id)).run.status == "succeeded"
     assert [d.action for d in await world.decisions()] == ["train", "wait", "train"]
 

@@ -17,6 +17,7 @@ from gyrostat_registry.app import opened
 from gyrostat_registry.settings import Settings as RegistrySettings
 from gyrostat_trainer.engine.datasets import Datasets
 from support.trainer import MODEL, a_spec, an_episode, labelled_rows, running_trainer, say, write_archive
+from support.waiting import becomes, eventually
 
 
 def registry_settings(folder: Path) -> RegistrySettings:
@@ -57,10 +58,12 @@ async def test_an_episode_becomes_a_judged_version_whose_roll_out_begins(tmp_pat
 
         write_archive(tmp_path / "archive", labelled_rows(30, first_day=40, turned=True))
         await say(bus, an_episode("confirmed", 69.5), MODEL, "gyrostat-monitor", correlation_id="ep-1")
-        runs: list[trainer_pb2.TrainingRun] = []
-        while len(runs) < 2:
-            runs = list((await trainer.ListRuns(trainer_pb2.ListRunsRequest(model=MODEL))).runs)
-        second = await ended(trainer, runs[0].run.id)
+
+        async def started_by_itself() -> str:
+            newest = (await trainer.ListRuns(trainer_pb2.ListRunsRequest(model=MODEL))).runs[0].run.id
+            return newest if newest != first.run.id else ""
+
+        second = await ended(trainer, await eventually(started_by_itself, "a second run"))
         assert second.run.status == "succeeded", second.run.error
         assert all(gate.passed for gate in second.gates)
 
@@ -70,7 +73,11 @@ async def test_an_episode_becomes_a_judged_version_whose_roll_out_begins(tmp_pat
         assert [i.name for i in version.signature.inputs] == ["carrier", "hour", "wind"]
         rollouts = (await registry.ListRollouts(pb.ListRolloutsRequest(model=MODEL, open_only=True))).rollouts
         assert [r.version for r in rollouts] == [2]
-        known = (await registry.GetRun(pb.GetRunRequest(id=second.run.id))).run
-        assert known.snapshot.sha256 == second.run.snapshot.sha256
+
+        async def recorded() -> str:
+            return (await registry.GetRun(pb.GetRunRequest(id=second.run.id))).run.snapshot.sha256
+
+        # The registry hears of a run's end a moment after the trainer's own ledger.
+        await becomes(recorded, second.run.snapshot.sha256)
         lineage = await registry.GetLineage(pb.GetLineageRequest(model=MODEL, version="2"))
         assert "ep-1" in {node.id for node in lineage.nodes}

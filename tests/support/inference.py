@@ -24,8 +24,9 @@ from gyrostat_common.settings import KafkaSettings
 from gyrostat_inference.app import open_app
 from gyrostat_inference.settings import Settings
 from support.graphs import GraphFile
+from support.waiting import WITHIN_S, eventually
 
-LIMIT_S = 30.0
+LIMIT_S = WITHIN_S
 
 
 def quiet_port() -> int:
@@ -39,14 +40,7 @@ def quiet_port() -> int:
 
 async def until(true: Callable[[], Any | Awaitable[Any]], limit_s: float = LIMIT_S) -> Any:
     """What `true` gives, as soon as it is truthy. Looks again and again; fails after the limit."""
-    async with asyncio.timeout(limit_s):
-        while True:
-            found = true()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return found
-            await asyncio.sleep(0.02)
+    return await eventually(true, within_s=limit_s)
 
 
 @dataclass

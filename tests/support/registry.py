@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from gyrostat_common.ids import CountingIds
 from gyrostat_common.times import to_proto
 from gyrostat_registry.app import App, opened
 from gyrostat_registry.settings import Settings
+from support.waiting import becomes
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVENT_TIME = datetime(2013, 3, 1, tzinfo=UTC)
@@ -137,9 +137,7 @@ class Registry:
 
     async def said(self, message: type[Message]) -> list[bus.Event]:
         """What the registry has said, once its outbox is empty."""
-        async with asyncio.timeout(30):
-            while await self.app.core.announcer.waiting():  # noqa: ASYNC110 - rows of a table
-                await asyncio.sleep(0)
+        await becomes(self.app.core.announcer.waiting, 0)
         return list(self.log.events(message))
 
     async def say(self, event: bus.Event) -> None:
