@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -31,7 +31,7 @@ class Spans:
 def recorded(ratio: float = 0.0) -> Iterator[Spans]:
     """Records spans while the block runs; roots without a caller at the ratio."""
     exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
+    provider = TracerProvider(shutdown_on_exit=False, span_limits=SpanLimits(max_links=tracing.MOST_LINKS))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     before = tracing.activate(provider.get_tracer("test"), ratio)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,8 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from gyrostat.registry.v1 import model_pb2
 from gyrostat.registry.v1 import registry_pb2 as pb
 from gyrostat.registry.v1 import registry_pb2_grpc as stubs
 from gyrostat_common import rpc, telemetry
@@ -28,74 +25,13 @@ from gyrostat_common.errors import (
     Unavailable,
     WrongState,
 )
-from gyrostat_common.health import Health, Report
+from support.calls import NAME, Registry, calling, serving
 from support.spans import recorded
 from support.waiting import eventually
-
-NAME = "gyrostat.registry.v1.RegistryService"
 
 
 class VersionArchived(WrongState):
     """An error of some domain."""
-
-
-class Registry(stubs.RegistryServiceServicer):
-    """Answers what the test gave it."""
-
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
-        self.metadata: list[dict[str, str]] = []
-        self.errors: list[BaseException] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self.seen: dict[str, Any] = {}
-
-    async def _called(self, request: Any, context: Any) -> None:
-        self.calls.append(request)
-        self.metadata.append(dict(context.invocation_metadata()))
-        self.seen = {
-            "actor": rpc.actor(),
-            "left": rpc.remaining_s(),
-            "traceparent": telemetry.current_traceparent(),
-        }
-        await self.hold.wait()
-        if self.errors:
-            raise self.errors.pop(0)
-
-    async def GetModel(self, request: Any, context: Any) -> Any:
-        await self._called(request, context)
-        return pb.GetModelResponse(model=model_pb2.Model(name=request.name))
-
-    async def CreateModel(self, request: Any, context: Any) -> Any:
-        await self._called(request, context)
-        return pb.CreateModelResponse()
-
-    async def UploadArtifact(self, request_iterator: Any, context: Any) -> Any:
-        pieces = [piece async for piece in request_iterator]
-        await self._called(pieces, context)
-        return pb.UploadArtifactResponse()
-
-    async def DownloadArtifact(self, request: Any, context: Any) -> Any:
-        for content in (b"one", b"two"):
-            yield pb.DownloadArtifactResponse(chunk=content)
-        await self._called(request, context)
-
-
-@asynccontextmanager
-async def serving(folder: Path, registry: Registry, **options: Any) -> AsyncIterator[tuple[str, rpc.Server]]:
-    address = f"unix:{folder}/rpc.sock"
-    service = rpc.Service(registry, stubs.add_RegistryServiceServicer_to_server, NAME)
-    async with rpc.serve(address, [service], **options) as server:
-        yield address, server
-
-
-@asynccontextmanager
-async def calling(folder: Path, registry: Registry, **options: Any) -> AsyncIterator[stubs.RegistryServiceStub]:
-    async with (
-        serving(folder, registry) as (address, _),
-        rpc.connect(address, first_delay_s=0.001, **options) as channel,
-    ):
-        yield stubs.RegistryServiceStub(channel)
 
 
 ERRORS = [
@@ -323,74 +259,6 @@ async def test_both_streaming_goes_through(tmp_path: Path) -> None:
             await call.read()
 
 
-@asynccontextmanager
-async def asking(folder: Path, health: Health) -> AsyncIterator[tuple[grpc.aio.Channel, rpc.Server]]:
-    async with (
-        rpc.listen(f"unix:{folder}/rpc.sock", health) as server,
-        grpc.aio.insecure_channel(f"unix:{folder}/rpc.sock") as channel,
-    ):
-        yield channel, server
-
-
-async def test_health_is_the_truth_of_the_process(tmp_path: Path) -> None:
-    health, ready, alarmed = Health(), [""], [""]
-    health.need(lambda: ready[0])
-    health.alarm("consumer", lambda: alarmed[0])
-    registry = rpc.Service(Registry(), stubs.add_RegistryServiceServicer_to_server, NAME)
-    async with asking(tmp_path, health) as (channel, server):
-        assert await rpc.ask_health(channel) == Report("it is starting")
-        async with server.serving([registry]):
-            assert await rpc.ask_health(channel) == Report()
-            alarmed[0] = "stopped at offset 7: ÄÖ"
-            report = await rpc.ask_health(channel)
-            assert (report.word, report.problems) == ("alarmed", {"consumer": "stopped at offset 7: ÄÖ"})
-            ready[0] = "no champion is loaded"
-            report = await rpc.ask_health(channel)
-            assert (report.word, report.reason) == ("not serving", "no champion is loaded")
-            reply = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=NAME))
-            assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-async def test_who_watches_is_told_of_models_too(tmp_path: Path) -> None:
-    health, models = Health(), dict[str, bool]()
-    health.parts(lambda: models)
-    async with asking(tmp_path, health) as (channel, server), server.serving([]):
-        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="flights"))
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        models["flights"] = True
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
-        models.clear()
-        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        watching.cancel()
-
-
-async def test_no_call_is_let_in_before_the_opening_or_after_the_close(tmp_path: Path) -> None:
-    registry = Registry()
-    async with asking(tmp_path, Health()) as (channel, server):
-        calls = stubs.RegistryServiceStub(channel)
-        for call in (calls.CreateModel(pb.CreateModelRequest()), calls.UploadArtifact(iter([]))):
-            with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await call
-            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-            assert refused.value.details() == "not now: it is starting"
-        async with server.serving([rpc.Service(registry, stubs.add_RegistryServiceServicer_to_server, NAME)]):
-            await calls.CreateModel(pb.CreateModelRequest())
-        with pytest.raises(grpc.aio.AioRpcError):
-            await calls.CreateModel(pb.CreateModelRequest())
-    assert len(registry.calls) == 1
-
-
-async def test_a_source_that_fails_is_a_problem_and_hides_no_other(tmp_path: Path) -> None:
-    def broken() -> str:
-        raise KeyError("x")
-
-    health = Health()
-    health.alarm("broken", broken)
-    health.alarm("kafka", lambda: "away")
-    health.opened()
-    assert health.look().problems == {"health": "a part cannot be asked: KeyError('x')", "kafka": "away"}
-
-
 async def test_reflection_shows_private_pools_too(tmp_path: Path) -> None:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(
@@ -432,3 +300,16 @@ async def test_a_taken_address_is_one_clear_sentence(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match=r"cannot listen on unix:/no/such/folder.*choose another"):
         async with rpc.serve("unix:/no/such/folder/x.sock", []):
             pass
+
+
+async def test_an_error_that_quotes_something_endless_arrives_with_its_own_status(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.errors = [NotFound(f"there is no model {'ä' * 100_000}; `models list` shows them")]
+    async with calling(tmp_path, registry) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetModel(pb.GetModelRequest(name="x"))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    details = refused.value.details() or ""
+    assert details.startswith("there is no model ä")
+    assert details.endswith("ä; `models list` shows them")
+    assert len(details) < 1100

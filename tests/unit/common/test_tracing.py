@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gyrostat_common import telemetry
+from gyrostat_common.settings import OtelSettings
 from gyrostat_common.telemetry import tracing
+from gyrostat_common.telemetry.otlp import ratio_of, wanted
 from support.spans import recorded
 
 SAMPLED = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -41,7 +43,7 @@ def test_a_sampled_link_is_reason_enough() -> None:
 
 
 def test_links_are_bounded() -> None:
-    links = [f"00-{n:032x}-{n:016x}-01" for n in range(1, 1000)]
+    links = [f"00-{n:032x}-{n:016x}-01" for n in range(1, 2000)]
     with recorded() as spans, telemetry.span("batch", links=links):
         pass
     assert len(spans.finished()[0].links) == tracing.MOST_LINKS
@@ -74,3 +76,35 @@ def test_without_telemetry_the_callers_trace_still_travels() -> None:
     with telemetry.span("call", traceparent=SAMPLED):
         assert telemetry.current_traceparent() == SAMPLED
     assert telemetry.current_traceparent() == ""
+
+
+@pytest.mark.parametrize(
+    ("environ", "ratio"),
+    [
+        ({}, 0.01),
+        ({"OTEL_TRACES_SAMPLER_ARG": "0.25"}, 0.25),
+        ({"OTEL_TRACES_SAMPLER_ARG": "half"}, 0.01),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 0.5),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio"}, 1.0),
+        ({"OTEL_TRACES_SAMPLER": "always_on", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, 1.0),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, 0.0),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, None),
+    ],
+)
+def test_the_standard_sampler_wins(environ: dict[str, str], ratio: float | None) -> None:
+    assert ratio_of(OtelSettings(), environ) == ratio
+
+
+@pytest.mark.parametrize(
+    ("environ", "signals"),
+    [
+        ({}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317"}, "traces metrics logs"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://c:4317"}, "traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_LOGS_EXPORTER": "none"}, "traces metrics"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4317", "OTEL_SDK_DISABLED": "true"}, ""),
+    ],
+)
+def test_the_standard_endpoints_say_what_leaves(environ: dict[str, str], signals: str) -> None:
+    found = [signal for signal in ("traces", "metrics", "logs") if wanted(OtelSettings(), signal, environ)]
+    assert " ".join(found) == signals

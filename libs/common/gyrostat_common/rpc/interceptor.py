@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from gyrostat_common import telemetry
 from gyrostat_common.errors import GyrostatError
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS, current_actor, deadline
-from gyrostat_common.rpc.status import code_of, trailers_of
+from gyrostat_common.rpc.status import code_of, text_of, trailers_of
 from gyrostat_common.telemetry import tracing
 
 log = telemetry.get_logger("rpc")
@@ -205,7 +205,7 @@ class _Call:
         """Ends the call with the status of the error it ended with."""
         error = self._error
         if isinstance(error, GyrostatError):
-            await self._context.abort(code_of(error), str(error), trailers_of(error))
+            await self._context.abort(code_of(error), text_of(error), trailers_of(error))
         if isinstance(error, TimeoutError):
             await self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self._method} took too long")
         if isinstance(error, grpc.aio.AbortError):

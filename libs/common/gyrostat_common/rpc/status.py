@@ -20,6 +20,10 @@ from gyrostat_common.errors import (
 REASON = "error-reason"
 DETAILS = "grpc-status-details-bin"
 DOMAIN = "gyrostat.dev"
+LONGEST_TEXT = 1000
+"""Characters. It travels in metadata, twice, of which peers take 8 to 16 kB: a longer one would arrive as
+RESOURCE_EXHAUSTED.
+"""
 
 _CODES: dict[type[GyrostatError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -42,13 +46,22 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL if kind is None else _CODES[kind]
 
 
+def text_of(error: BaseException) -> str:
+    """What the caller is told: a text that quotes something endless is cut in the middle."""
+    text = str(error)
+    if len(text) <= LONGEST_TEXT:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
+
+
 def trailers_of(error: GyrostatError) -> tuple[tuple[str, str | bytes], ...]:
     """Trailing metadata: the reason for programs, the standard details for libraries."""
     reason = type(error).__name__
     info = AnyMessage()
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
     code: int = code_of(error).value[0]
-    rich = status_pb2.Status(code=code, message=str(error), details=[info])
+    rich = status_pb2.Status(code=code, message=text_of(error), details=[info])
     return ((REASON, reason), (DETAILS, rich.SerializeToString()))
 
 

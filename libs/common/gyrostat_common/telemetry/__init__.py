@@ -6,9 +6,10 @@ from gyrostat_common.telemetry.log import get_logger
 from gyrostat_common.telemetry.metrics import counter, gauge, histogram
 from gyrostat_common.telemetry.otlp import open_telemetry
 from gyrostat_common.telemetry.serve import serve_metrics
-from gyrostat_common.telemetry.tracing import SpanKind, current_traceparent, sampled, span
+from gyrostat_common.telemetry.tracing import MOST_LINKS, SpanKind, current_traceparent, sampled, span
 
 __all__ = [
+    "MOST_LINKS",
     "SpanKind",
     "counter",
     "current_traceparent",

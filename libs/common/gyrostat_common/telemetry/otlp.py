@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
@@ -24,37 +24,55 @@ def open_telemetry(service: str, settings: ServiceSettings) -> Iterator[None]:
     """Configures logging, and exports while the block runs. `service` is the short name, e.g. "registry"."""
     log.configure(settings.log, f"gyrostat-{service}")
     with ExitStack() as stack:
-        if wanted(settings.otel):
-            resource = Resource.create({"service.name": f"gyrostat-{service}", "service.namespace": "gyrostat"})
-            stack.enter_context(_exporting_traces(resource, settings.otel.sample_ratio))
+        resource = Resource.create({"service.name": f"gyrostat-{service}", "service.namespace": "gyrostat"})
+        if wanted(settings.otel, "traces", os.environ) and (ratio := ratio_of(settings.otel, os.environ)) is not None:
+            stack.enter_context(_exporting_traces(resource, ratio))
+        if wanted(settings.otel, "metrics", os.environ):
             stack.enter_context(exporting_metrics(resource, settings.otel.metrics_interval_s))
+        if wanted(settings.otel, "logs", os.environ):
             stack.enter_context(exporting_logs(resource))
         yield
 
 
-def wanted(settings: OtelSettings) -> bool:
-    """By our setting or by the standard variables; OTEL_SDK_DISABLED wins."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+def wanted(settings: OtelSettings, signal: str, environ: Mapping[str, str]) -> bool:
+    """Whether "traces", "metrics" or "logs" leave: by our setting, or by the standard variables for all or this one.
+    OTEL_SDK_DISABLED and OTEL_<SIGNAL>_EXPORTER=none win.
+    """
+    mine = signal.upper()
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get(f"OTEL_{mine}_EXPORTER") == "none":
         return False
-    return settings.enabled or bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{mine}_ENDPOINT")
+    return settings.enabled or any(environ.get(name) for name in endpoints)
+
+
+def ratio_of(settings: OtelSettings, environ: Mapping[str, str]) -> float | None:
+    """Share of calls without a caller's trace that are recorded; None: nothing is, whatever the caller says.
+
+    The standard OTEL_TRACES_SAMPLER and …_ARG win over our own setting. A caller's decision is obeyed with all
+    but always_off: what others record would have holes.
+    """
+    sampler = environ.get("OTEL_TRACES_SAMPLER", "").lower()
+    if sampler == "always_off":
+        return None
+    if sampler in ("always_on", "parentbased_always_on"):
+        return 1.0
+    if sampler == "parentbased_always_off":
+        return 0.0
+    try:
+        return min(1.0, max(0.0, float(environ["OTEL_TRACES_SAMPLER_ARG"])))
+    except (KeyError, ValueError):
+        return 1.0 if sampler.endswith("traceidratio") else settings.sample_ratio
 
 
 @contextmanager
 def _exporting_traces(resource: Resource, ratio: float) -> Iterator[None]:
     # The gate in `tracing` has decided: what reaches the SDK is recorded.
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+    limits = SpanLimits(max_links=tracing.MOST_LINKS)
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False, span_limits=limits)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    before = tracing.activate(provider.get_tracer("gyrostat"), _ratio(ratio))
+    before = tracing.activate(provider.get_tracer("gyrostat"), ratio)
     try:
         yield
     finally:
         tracing.activate(*before)
         ended_within(provider.shutdown, 5.0)
-
-
-def _ratio(ours: float) -> float:
-    """The standard OTEL_TRACES_SAMPLER_ARG wins over our own setting."""
-    try:
-        return min(1.0, max(0.0, float(os.environ["OTEL_TRACES_SAMPLER_ARG"])))
-    except (KeyError, ValueError):
-        return ours

@@ -16,7 +16,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 
 __all__ = ["SpanKind", "activate", "current", "current_traceparent", "failed", "parse", "sampled", "span", "start"]
 
-MOST_LINKS = 128
+MOST_LINKS = 1024
+"""A frame of predictions may have hundreds of sampled parents, one call each; none of them may lose its way."""
 _ODD = frozenset("13579bdf")  # the last bit of the flags says: recorded
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
 

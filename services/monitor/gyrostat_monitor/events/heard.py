@@ -17,7 +17,6 @@ from gyrostat_monitor.usecases.outcomes import TakeInOutcomes
 from gyrostat_monitor.usecases.plans import ApplyPlan
 
 log = telemetry.get_logger("monitor")
-MOST_LINKS = 64
 
 
 class Pace:
@@ -146,4 +145,4 @@ def _sampled(batch: Sequence[Received], frames: Sequence[Frame]) -> list[str]:
     """Traces of sampled rows and of sampled sends."""
     parents = [r.event.traceparent for r in batch]
     parents += [t for f in frames for t in f.traces.values()]
-    return [p for p in dict.fromkeys(parents) if p and telemetry.sampled(p)][:MOST_LINKS]
+    return [p for p in dict.fromkeys(parents) if p and telemetry.sampled(p)][: telemetry.MOST_LINKS]
