@@ -97,9 +97,11 @@ async def test_a_swap_under_load_fails_no_call(caller: Caller):
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(call()) for _ in range(4)]
+        await until(lambda: "1" in seen)
         for revision in range(2, 6):
             graph = CANDIDATE if revision % 2 else FLIGHTS
             await caller.plan(a_plan("flights", revision, graph.planned(revision)))
+        await until(lambda: "5" in seen)
         stop.set()
     total = sum(task.result() for task in tasks)
     assert {"1", "5"} <= seen

@@ -271,6 +271,21 @@ async def test_the_last_outcome_of_a_quiet_model_reaches_the_archive_by_its_requ
         await becomes(outcomes, 1)
 
 
+async def test_an_outcome_whose_ack_was_lost_is_archived_again_and_told_once(tmp_path: Path) -> None:
+    log = bus.MemoryBus()
+    async with log.producer() as producer, running(tmp_path, log) as (_, stub):
+        await a_served_plan(tmp_path, producer)
+        await producer.send(said(a_frame(1, [prediction_id(0)], [T0], [0.8]), partition=0))
+        event = said(an_outcome(prediction_id(0), 1, T0 + HOUR_US))
+        for _ in range(2):
+            await producer.send(event)
+            await log.settled()
+        found = await status(stub)
+        assert (found.outcomes_received, found.outcomes_duplicate, found.outcomes_joined) == (2, 1, 1)
+        told = await stub.GetPrediction(api.GetPredictionRequest(id=str(prediction_id(0))))
+        assert [outcome.winner for outcome in told.outcomes] == [True]
+
+
 async def test_an_id_that_is_asked_again_is_archived_twice_and_counted_once(tmp_path: Path) -> None:
     log = bus.MemoryBus()
     async with log.producer() as producer, running(tmp_path, log) as (_, stub):
