@@ -123,7 +123,7 @@ class _Life:
             await app.__aenter__()
         except asyncio.CancelledError:
             return OK
-        except Exception as error:
+        except Exception as error:  # one sentence and an exit code instead of a traceback
             _say(self._name, f"cannot start: {sentence(error)}")
             return CANNOT_START
         self._opened = True
@@ -139,7 +139,7 @@ class _Life:
         self._stopping("crash")
         try:
             await app.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
-        except BaseException as error:
+        except BaseException as error:  # the cause that the group hands out, whatever it is
             _say(self._name, f"crashed: {sentence(error)}")
         return CRASHED
 
@@ -150,7 +150,7 @@ class _Life:
         except TimeoutError:
             _say(self._name, f"closing took more than {self._close_within_s:g} s; left the rest undone")
             return CRASHED
-        except Exception as error:
+        except Exception as error:  # one sentence and an exit code instead of a traceback
             _say(self._name, f"failed while closing: {sentence(error)}")
             return CRASHED
         return OK

@@ -77,7 +77,7 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
     """The trainer on any bus."""
-    clock, ids, health = SystemClock(), RandomIds(), Health()
+    health = Health()
     with telemetry.open_telemetry("trainer", settings):
         async with (
             # The addresses come first: a second trainer must end here, before it touches ledger and group.
@@ -87,28 +87,15 @@ async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
             rpc.connect(settings.registry_address, actor="gyrostat-trainer", timeout_s=30.0) as channel,
             bus.producer() as producer,
         ):
-            ledger, registry = Ledger(db), RegistryClient(channel)
-            news, plans, tables = Announcer(db, clock), Plans(), DatasetTables(settings.datasets_uri)
-            workshop = _workshop(settings, tables)
-            copies = SnapshotCopies(ArtifactStore(settings.artifacts_uri), settings.snapshot_copy_limit_bytes)
-            diary = Diary()
-            work = Work(ledger, workshop, registry, copies, (news, diary), clock)
-            decide = Decide(ledger, plans, workshop, clock, ids, (work.bell, diary))
-            servicer = TrainerServicer(
-                db,
-                Start(ledger, registry, workshop, work, clock, ids),
-                Runs(ledger, news, work, clock),
-                Datasets(ledger, tables, news, clock),
-                settings.environment,
-            )
-            hearing = Hearing(db, decide, plans, settings.environment)
-            service = rpc.Service(servicer, trainer_pb2_grpc.add_TrainerServiceServicer_to_server, NAME)
+            core = _core(settings, db, RegistryClient(channel))
+            hearing = Hearing(db, core.decide, core.plans, settings.environment)
+            service = rpc.Service(core.servicer, trainer_pb2_grpc.add_TrainerServiceServicer_to_server, NAME)
             async with (
                 outbox.relay(db, producer, "trainer"),
-                _tasks(work, decide, settings.look_again_s),
+                _tasks(core.work, core.decide, settings.look_again_s),
                 bus.read_state(events_pb2.ServingPlan, hearing.serving_plan) as reader,
             ):
-                plans.begin(reader.caught_up.is_set)
+                core.plans.begin(reader.caught_up.is_set)
                 async with bus.consume(GROUP, hearing.routes()) as consumer:
                     # Runs can be started, watched and cancelled whatever the log does: alarms, no reason to go away.
                     health.alarm("kafka", lambda: producer.problem)
@@ -119,7 +106,34 @@ async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
                             yield Running(server.port, metrics_port)
                         finally:
                             # Who watches a run would be waited for: the stream has no end of its own.
-                            work.bell.close()
+                            core.work.bell.close()
+
+
+@dataclass(frozen=True)
+class Core:
+    """The use cases, connected; what begins and ends is around them."""
+
+    plans: Plans
+    work: Work
+    decide: Decide
+    servicer: TrainerServicer
+
+
+def _core(settings: Settings, db: database.Database, registry: RegistryClient) -> Core:
+    clock, ids, diary = SystemClock(), RandomIds(), Diary()
+    ledger, news, plans = Ledger(db), Announcer(db, clock), Plans()
+    tables = DatasetTables(settings.datasets_uri)
+    workshop = _workshop(settings, tables)
+    copies = SnapshotCopies(ArtifactStore(settings.artifacts_uri), settings.snapshot_copy_limit_bytes)
+    work = Work(ledger, workshop, registry, copies, (news, diary), clock)
+    start = Start(ledger, registry, workshop, work, clock, ids)
+    runs, datasets = Runs(ledger, news, work, clock), Datasets(ledger, tables, news, clock)
+    return Core(
+        plans,
+        work,
+        Decide(ledger, plans, workshop, clock, ids, (work.bell, diary)),
+        TrainerServicer(db, start, runs, datasets, settings.environment),
+    )
 
 
 def _workshop(settings: Settings, tables: DatasetTables) -> Workshop:
