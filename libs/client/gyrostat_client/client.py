@@ -12,6 +12,7 @@ from typing import Self, TypedDict, Unpack
 
 from gyrostat_client.blocking import Portal
 from gyrostat_client.calls import Endpoint
+from gyrostat_client.errors import BadAddress
 from gyrostat_client.events import AsyncEvents, Events
 from gyrostat_client.inference import AsyncInference, Inference
 from gyrostat_client.models import AsyncModels, Models
@@ -22,6 +23,7 @@ from gyrostat_client.runs import AsyncDatasets, AsyncRuns, Datasets, Runs
 from gyrostat_client.settings import Settings
 from gyrostat_client.topics import AsyncTopics, Topics
 from gyrostat_client.versions import AsyncVersions, Versions
+from gyrostat_common.addresses import each_checked
 
 SERVICES = {
     "registry": "gyrostat.registry.v1.RegistryService",
@@ -131,7 +133,13 @@ async def _make(settings: Settings | None, given: Given) -> AsyncClient:
 
 
 def _overridden(settings: Settings, given: Given) -> Settings:
-    """The settings with what was given in their place."""
+    """The settings with what was given in their place. BadAddress for one that is none."""
+    for name, text in given.items():
+        if name in (*SERVICES, "kafka") and isinstance(text, str):
+            try:
+                each_checked(text)
+            except ValueError as error:
+                raise BadAddress(f"{name} address {text!r}: {error}") from None
     changes: dict[str, object] = {
         f"{name}_address" if name in SERVICES else name: value
         for name, value in given.items()

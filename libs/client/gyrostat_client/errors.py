@@ -19,6 +19,10 @@ from gyrostat_common.errors import (
 )
 
 
+class BadAddress(InvalidInput):
+    """The text is no address."""
+
+
 class Unreachable(Unavailable):
     """Nobody answered at the address."""
 

@@ -4,6 +4,7 @@ import getpass
 
 from pydantic import Field
 
+from gyrostat_common.addresses import Address
 from gyrostat_common.settings import ServiceSettings
 
 
@@ -18,10 +19,10 @@ def _user() -> str:
 class Settings(ServiceSettings, service="client"):
     """What the SDK and the `gyrostat` command read from the environment."""
 
-    registry_address: str = Field("127.0.0.1:8011", description="gRPC address of the registry")
-    inference_address: str = Field("127.0.0.1:8001", description="gRPC address of inference")
-    monitor_address: str = Field("127.0.0.1:8021", description="gRPC address of the monitor")
-    trainer_address: str = Field("127.0.0.1:8031", description="gRPC address of the trainer")
+    registry_address: Address = Field("127.0.0.1:8011", description="gRPC address of the registry")
+    inference_address: Address = Field("127.0.0.1:8001", description="gRPC address of inference")
+    monitor_address: Address = Field("127.0.0.1:8021", description="gRPC address of the monitor")
+    trainer_address: Address = Field("127.0.0.1:8031", description="gRPC address of the trainer")
     actor: str = Field(default_factory=_user, description="Who calls; lands in the audit log")
     environment: str = Field("production", description="Environment that plans and roll-outs are about")
     tries: int = Field(4, ge=1, description="How often a call that is safe to repeat is tried")

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gyrostat_common.addresses import Addresses
+
 
 class SettingsError(Exception):
     """A setting is wrong. The message names the variable and what it wants."""
@@ -29,7 +31,7 @@ class _Group(BaseModel):
 class KafkaSettings(_Group):
     """GYROSTAT_KAFKA__…"""
 
-    bootstrap_servers: str = Field(
+    bootstrap_servers: Addresses = Field(
         default="127.0.0.1:9092", description="Brokers to ask first, host:port with commas between"
     )
     topic_prefix: str = Field(default="", description="Put before every topic and group name")
@@ -182,7 +184,8 @@ def _explained(cls: type[ServiceSettings], problem: Any) -> str:
         if path[: len(known)] == known:
             untold = field.annotation is SecretStr or problem["type"] == "missing"
             shown = "" if untold else f"={problem['input']}"
-            return f"{variable}{shown}: {problem['msg'].lower()} ({field.description})"
+            wrong = problem["msg"].lower().removeprefix("value error, ")
+            return f"{variable}{shown}: {wrong} ({field.description})"
     return f"{'.'.join(path) or cls.service}: {problem['msg']}"
 
 

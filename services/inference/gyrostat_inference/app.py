@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,8 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         server = await stack.enter_async_context(rpc.listen(settings.grpc_address, health))
         replica = settings.replica or f"{socket.gethostname()}-{os.getpid()}"
         models, changed = LiveModels(), asyncio.Event()
-        room = Room(Path(settings.spool_folder), Limits(settings.spool_max_bytes, settings.spool_max_age_s))
-        room.measure()
-        answers, shadows = (Spool(Path(settings.spool_folder), kind, room) for kind in ("answer", "shadow"))
-        shipper = await stack.enter_async_context(_shipping(settings, replica))
-        stack.callback(answers.close)
-        stack.callback(shadows.close)
-        await stack.enter_async_context(_running("tend the spool", _every(1.0, lambda: _tend(room, answers, shadows))))
+        room = _room(settings)
+        answers, shadows, shipper = await stack.enter_async_context(_spooling(settings, replica, room))
 
         apply_plan = _apply_plan(settings, models, changed)
         await apply_plan.restore()
@@ -67,12 +62,9 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         await stack.enter_async_context(_running("apply plans", apply_plan.run()))
         readiness = Readiness(models, apply_plan, state, producer)
         health.need(readiness.reason)
-        health.parts(lambda: {live.plan.model: live.ready for live in models.models()})
         health.alarm("kafka", lambda: producer.problem)
         health.alarm("serving.plan", lambda: state.problem)
-        health.alarm("plan", models.problem)
-        health.alarm("shipper", lambda: shipper.problem)
-        health.alarm("spool", lambda: _filling(room))
+        _watched(health, models, shipper, room)
 
         logging = Logging(settings.spool_strict, settings.spool_on_full)
         predict = Predict(models, answers, shadows, metrics.Meters(), oip.to_raw, logging)
@@ -86,6 +78,21 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
             server.serving([rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)], [oip.POOL])
         )
         yield
+
+
+def _room(settings: Settings) -> Room:
+    """As full as it is now."""
+    room = Room(Path(settings.spool_folder), Limits(settings.spool_max_bytes, settings.spool_max_age_s))
+    room.measure()
+    return room
+
+
+def _watched(health: Health, models: LiveModels, shipper: "ShipperProcess", room: Room) -> None:
+    """The models are parts of our health; what goes on without us is an alarm, and no reason to go away."""
+    health.parts(lambda: {live.plan.model: live.ready for live in models.models()})
+    health.alarm("plan", models.problem)
+    health.alarm("shipper", lambda: shipper.problem)
+    health.alarm("spool", lambda: _filling(room))
 
 
 def _apply_plan(settings: Settings, models: LiveModels, changed: asyncio.Event) -> ApplyPlan:
@@ -129,7 +136,7 @@ class Readiness:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models, self._apply, self._state, self._producer = models, apply_plan, state, producer
-        self._now, self._began = now, now()
+        self._now, self._began, self._been_ready = now, now(), False
 
     def reason(self) -> str | None:
         """Why the service is not ready; None when it is."""
@@ -138,9 +145,11 @@ class Readiness:
             return f"plans cannot be read: {unread}"
         if unread is None and not read and not (self._apply.restored and self._kafka_down()):
             return f"plans are not read to the end yet: {self._producer.problem or 'reading'}"
-        if not self._models.models() and self._apply.busy:
-            return "the first plan is being put in force"
-        return self._models.not_ready()
+        if self._apply.busy and not self._been_ready:
+            return "the first plans are being put in force"
+        reason = self._models.not_ready()
+        self._been_ready = self._been_ready or reason is None
+        return reason
 
     def _kafka_down(self) -> bool:
         return self._producer.problem is not None or self._now() - self._began > KAFKA_DOWN_S
@@ -222,6 +231,18 @@ async def _within(seconds: float, work: Awaitable[None]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await work
+
+
+@asynccontextmanager
+async def _spooling(
+    settings: Settings, replica: str, room: Room
+) -> AsyncIterator[tuple[Spool, Spool, "ShipperProcess"]]:
+    """The spools of answers and of shadows, tended while the block runs; closed before the shipper ships the rest."""
+    root = Path(settings.spool_folder)
+    async with _shipping(settings, replica) as shipper:
+        with closing(Spool(root, "answer", room)) as answers, closing(Spool(root, "shadow", room)) as shadows:
+            async with _running("tend the spool", _every(1.0, lambda: _tend(room, answers, shadows))):
+                yield answers, shadows, shipper
 
 
 @asynccontextmanager

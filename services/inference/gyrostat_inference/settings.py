@@ -4,31 +4,34 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from gyrostat_common.addresses import Address, NoneOrAddress
 from gyrostat_common.settings import ServiceSettings, variables
 
 
 class Settings(ServiceSettings, service="inference"):
     """GYROSTAT_INFERENCE__… and the shared groups."""
 
-    grpc_address: str = Field(
+    grpc_address: Address = Field(
         "127.0.0.1:8001", description="Where the Open Inference Protocol is answered; port 0: a free one"
     )
-    metrics_address: str = Field("127.0.0.1:8002", description="Where /metrics, /healthz and /readyz are answered")
+    metrics_address: Address = Field("127.0.0.1:8002", description="Where /metrics, /healthz and /readyz are answered")
     environment: str = Field("production", description="The environment whose plans are followed")
     replica: str = Field("", description="Name of this replica in heartbeats; empty: host name and process id")
     artifacts_uri: str = Field("file://{data}/artifacts", description="The shared artifact store")
-    registry_address: str = Field("", description="Asked for artifacts that the store does not have; empty: nobody")
+    registry_address: NoneOrAddress = Field(
+        "", description="Asked for artifacts that the store does not have; empty: nobody"
+    )
     cache_folder: str = Field(
         "{data}/inference/cache", description="Last plans and artifacts, to start without the others"
     )
-    spool_folder: str = Field("{data}/inference/spool", description="Answers on their way to Kafka")
-    spool_max_bytes: int = Field(2 * 1024**3, ge=1024**2, description="Most bytes that may wait in the spool")
-    spool_max_age_s: float = Field(24 * 3600, gt=0, description="Oldest answer that may wait in the spool, seconds")
     hash_key: SecretStr = Field(
         SecretStr(""),
         description="Key of the digests of hashed inputs, at least 16 characters, the same for all replicas; "
         "empty: each makes its own",
     )
+    spool_folder: str = Field("{data}/inference/spool", description="Answers on their way to Kafka")
+    spool_max_bytes: int = Field(2 * 1024**3, ge=1024**2, description="Most bytes that may wait in the spool")
+    spool_max_age_s: float = Field(24 * 3600, gt=0, description="Oldest answer that may wait in the spool, seconds")
     spool_on_full: Literal["drop_new", "reject", "block"] = Field(
         "drop_new", description="When the spool is full: count answers as dropped, refuse calls, or let them wait"
     )
@@ -39,9 +42,6 @@ class Settings(ServiceSettings, service="inference"):
     ship_at_close_s: float = Field(10.0, ge=0, description="How long closing waits for the spool to be shipped")
     heartbeat_s: float = Field(10.0, gt=0, description="Seconds of wall time between two plan.applied")
 
-
-def environ_of(settings: Settings) -> dict[str, str]:
-    """The variables that give a child process these settings, whatever this process was started with."""
     @field_validator("hash_key")
     @classmethod
     def _long_enough(cls, key: SecretStr) -> SecretStr:
@@ -49,6 +49,9 @@ def environ_of(settings: Settings) -> dict[str, str]:
             raise ValueError("too short to hide anything")
         return key
 
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """The variables that give a child process these settings, whatever this process was started with."""
     environ = {}
     for variable, path, _ in variables(Settings):
         value: object = settings

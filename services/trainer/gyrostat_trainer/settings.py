@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gyrostat_common.addresses import Address
 from gyrostat_common.settings import ServiceSettings
 
 
@@ -23,14 +24,14 @@ class Pipeline(BaseModel):
 class Settings(ServiceSettings, service="trainer"):
     """GYROSTAT_TRAINER__…"""
 
-    grpc_address: str = Field("127.0.0.1:8031", description="Where gRPC listens; port 0 takes a free one")
-    metrics_address: str = Field("127.0.0.1:8032", description="Where /metrics, /healthz and /readyz listen")
+    grpc_address: Address = Field("127.0.0.1:8031", description="Where gRPC listens; port 0 takes a free one")
+    metrics_address: Address = Field("127.0.0.1:8032", description="Where /metrics, /healthz and /readyz listen")
     database_url: str = Field(
         "sqlite+aiosqlite:///{data}/trainer/trainer.db",
         description="The ledger: sqlite+aiosqlite or postgresql+asyncpg",
     )
     database_schema: str | None = Field(None, description="PostgreSQL schema of the ledger")
-    registry_address: str = Field("127.0.0.1:8011", description="The registry's gRPC address")
+    registry_address: Address = Field("127.0.0.1:8011", description="The registry's gRPC address")
     environment: str = Field("production", description="Environment whose episodes are acted on")
     artifacts_uri: str = Field("file://{data}/artifacts", description="Artifact store, shared with the registry")
     archive_uri: str = Field(

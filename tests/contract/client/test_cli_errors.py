@@ -102,10 +102,10 @@ def test_what_is_not_found_says_where_to_look_for_its_own_kind():
     assert hint("") == hint("SomethingElse") == ""
 
 
-def test_an_address_that_is_none_is_unreachable_and_shown_as_it_was_given(run):
-    result = run("models", "list", "--registry", "nonsense:x:")
+def test_an_address_of_nobody_is_unreachable_and_shown_as_it_was_given(run):
+    result = run("models", "list", "--registry", "nobody.invalid:1")
     assert result.exit_code == 3, result.output
-    assert "registry does not answer at nonsense:x:" in result.stderr
+    assert "registry does not answer at nobody.invalid:1" in result.stderr
 
 
 def test_an_unknown_setting_is_named(services, run, monkeypatch):
@@ -132,3 +132,12 @@ def test_a_fault_of_ours_is_a_line_not_a_traceback():
     assert "KeyError: 'surprise'" in result.stderr
     assert "--trace" in result.stderr
     assert isinstance(CliRunner().invoke(faulty, ["surprise", "--trace"]).exception, KeyError)
+
+
+def test_an_address_that_is_none_is_a_usage_error_that_says_what_is_expected(run):
+    for option in ("--registry", "--kafka"):
+        refused = run("models", "list", option, "nonsense")
+        assert refused.exit_code == 2
+        assert "address 'nonsense': expected host:port, such as" in refused.stderr
+    told = run("models", "list", "--registry", "nonsense", "--json")
+    assert json.loads(told.stderr)["exit_code"] == 2

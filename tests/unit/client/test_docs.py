@@ -53,7 +53,8 @@ def test_every_command_in_a_page_can_be_typed(page):
             if hasattr(command, "commands"):
                 assert word in command.commands, f"gyrostat {words}"
                 command = command.commands[word]
-        known = everywhere | {option for parameter in command.params for option in parameter.opts}
+        params = command.params
+        known = everywhere | {option for one in params for option in (*one.opts, *one.secondary_opts)}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= known | {"--help"}, f"gyrostat {words}{rest}"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gyrostat_common.addresses import Address
 from gyrostat_common.settings import ServiceSettings, SettingsError, table
 
 
@@ -16,7 +17,7 @@ class Spool(BaseModel):
 
 
 class Settings(ServiceSettings, service="inference"):
-    grpc_address: str = Field(default="127.0.0.1:8001", description="Where gRPC is served")
+    grpc_address: Address = Field(default="127.0.0.1:8001", description="Where gRPC is served")
     database_url: str = Field(default="sqlite+aiosqlite:///{data}/inference/inference.db", description="Database")
     workers: int = Field(default=1, ge=1, description="Processes")
     spool: Spool = Field(default_factory=Spool, description="Spool")
@@ -117,3 +118,20 @@ def test_the_table_names_every_variable_with_its_meaning() -> None:
     assert "GYROSTAT_INFERENCE__SPOOL__LIMIT_MB" in text
     assert "Where gRPC is served  [127.0.0.1:8001]" in text
     assert "**" not in text
+
+
+@pytest.mark.parametrize(
+    "text", ["junk", "", "localhost", ":8011", "here:", "here:port", "here:70000", "::1:8011", "a b:1"]
+)
+def test_an_address_that_is_none_names_its_variable_and_the_form(text: str) -> None:
+    with pytest.raises(SettingsError, match=f"GYROSTAT_INFERENCE__GRPC_ADDRESS={text}: expected host:port, such as"):
+        Settings.load({"GYROSTAT_INFERENCE__GRPC_ADDRESS": text})
+
+
+def test_an_address_may_have_brackets_or_a_scheme_and_brokers_are_several() -> None:
+    for text in ("0.0.0.0:0", "[::1]:8011", "unix:/run/x.sock", "registry.svc:8011"):
+        assert Settings.load({"GYROSTAT_INFERENCE__GRPC_ADDRESS": text}).grpc_address == text
+    brokers = "a:9092, b:9092"
+    assert Settings.load({"GYROSTAT_KAFKA__BOOTSTRAP_SERVERS": brokers}).kafka.bootstrap_servers == brokers
+    with pytest.raises(SettingsError, match="GYROSTAT_KAFKA__BOOTSTRAP_SERVERS=a:9092,b: expected host:port"):
+        Settings.load({"GYROSTAT_KAFKA__BOOTSTRAP_SERVERS": "a:9092,b"})

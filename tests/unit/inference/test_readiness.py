@@ -25,3 +25,17 @@ async def test_a_plan_that_cannot_be_read_takes_no_replica_away_that_has_models(
     assert readiness.reason() is not None  # nobody can know
     models.swap(live(a_plan()))
     assert readiness.reason() is None
+
+
+async def test_a_start_is_over_when_every_plan_is_in_force_and_a_new_plan_is_no_second_start():
+    models, apply_plan = LiveModels(), SimpleNamespace(restored=2, busy=True)
+    state = SimpleNamespace(problem=None, caught_up=asyncio.Event())
+    state.caught_up.set()
+    producer = SimpleNamespace(problem=None)
+    readiness = Readiness(models, cast(Any, apply_plan), cast(Any, state), cast(Any, producer))
+    models.swap(live(a_plan()))
+    assert readiness.reason() == "the first plans are being put in force"
+    apply_plan.busy = False
+    assert readiness.reason() is None
+    apply_plan.busy = True
+    assert readiness.reason() is None

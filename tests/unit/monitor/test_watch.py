@@ -93,6 +93,13 @@ async def test_silence_of_a_live_model_is_told_once_and_taken_back(scene):
     assert memory.told[-1] == ("no predictions", False)
 
 
+async def test_a_model_that_has_just_gone_live_is_not_silent(scene):
+    memory, _, clock, watch = scene
+    clock.advance(timedelta(days=1))
+    await watch.look()
+    assert memory.told == []
+
+
 async def test_a_consumer_with_records_waiting_that_does_not_move_is_stuck(scene):
     memory, consumers, clock, watch = scene
     memory.stream = {"s": Stream(0, to_us(START + timedelta(days=1)))}

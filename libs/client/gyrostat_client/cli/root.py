@@ -80,7 +80,7 @@ def _refuse_as_json(error: Any) -> NoReturn:
 
 def told(error: Exception) -> tuple[int, str, str]:
     """Exit code, what happened, what to do next."""
-    from gyrostat_client.errors import Unreachable
+    from gyrostat_client.errors import BadAddress, Unreachable
     from gyrostat_client.references import BadReference
     from gyrostat_common.settings import SettingsError
 
@@ -88,7 +88,7 @@ def told(error: Exception) -> tuple[int, str, str]:
         return UNREACHABLE, str(error), unreachable_hint(error.service)
     if isinstance(error, SettingsError):
         return USAGE, str(error), "correct or unset the variable"
-    if isinstance(error, BadReference):
+    if isinstance(error, BadReference | BadAddress):
         return USAGE, str(error), ""
     if isinstance(error, NotFound):
         return FAILED, str(error), _NOT_FOUND.get(_reason(error), "")

@@ -75,7 +75,7 @@ class Watch:
         self._waiting: dict[str, int] = {}
         self._since: dict[str, int] | None = None
         self._firing: dict[str, Firing] = {}
-        self._started_us = known.now_us()
+        self._live: dict[str, int] = {}
 
     async def look(self) -> tuple[dict[str, float], list[Figures]]:
         """(place → seconds without movement while records wait, figures per model); raises and settles alerts."""
@@ -142,8 +142,7 @@ class Watch:
 
     async def _silence(self, model: str, now: int) -> None:
         streams = await self._records.streams(model)
-        last = max([s.seen_us for s in streams.values()], default=self._started_us)
-        quiet_s = (now - max(last, self._started_us if not streams else 0)) / 1e6
+        quiet_s = (now - max([s.seen_us for s in streams.values()], default=self._live.setdefault(model, now))) / 1e6
         text = f"no prediction of {model} for {quiet_s:.0f} s"
         alert = Alert("no predictions", model, model, WARNING, text, {"quiet_s": f"{quiet_s:.0f}"})
         await self._tell(alert, model, quiet_s > self._limits.no_predictions_s, now)
