@@ -6,32 +6,36 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-
 from gyrostat_common.settings import OtelSettings, ServiceSettings
-from gyrostat_common.telemetry import log, tracing
-from gyrostat_common.telemetry.ending import ended_within
-from gyrostat_common.telemetry.otlp_logs import exporting_logs
-from gyrostat_common.telemetry.otlp_metrics import exporting_metrics
+from gyrostat_common.telemetry import log
 
 
 @contextmanager
 def open_telemetry(service: str, settings: ServiceSettings) -> Iterator[None]:
     """Configures logging, and exports while the block runs. `service` is the short name, e.g. "registry"."""
     log.configure(settings.log, f"gyrostat-{service}")
+    signals = [signal for signal in ("traces", "metrics", "logs") if wanted(settings.otel, signal, os.environ)]
     with ExitStack() as stack:
-        resource = Resource.create({"service.name": f"gyrostat-{service}", "service.namespace": "gyrostat"})
-        if wanted(settings.otel, "traces", os.environ) and (ratio := ratio_of(settings.otel, os.environ)) is not None:
-            stack.enter_context(_exporting_traces(resource, ratio))
-        if wanted(settings.otel, "metrics", os.environ):
-            stack.enter_context(exporting_metrics(resource, settings.otel.metrics_interval_s))
-        if wanted(settings.otel, "logs", os.environ):
-            stack.enter_context(exporting_logs(resource))
+        if signals:
+            _export(stack, service, settings.otel, signals)
         yield
+
+
+def _export(stack: ExitStack, service: str, settings: OtelSettings, signals: list[str]) -> None:
+    # The SDK is imported here: a process that exports nothing starts a third of a second sooner without it.
+    from opentelemetry.sdk.resources import Resource
+
+    from gyrostat_common.telemetry.otlp_logs import exporting_logs
+    from gyrostat_common.telemetry.otlp_metrics import exporting_metrics
+    from gyrostat_common.telemetry.otlp_traces import exporting_traces
+
+    resource = Resource.create({"service.name": f"gyrostat-{service}", "service.namespace": "gyrostat"})
+    if "traces" in signals and (ratio := ratio_of(settings, os.environ)) is not None:
+        stack.enter_context(exporting_traces(resource, ratio))
+    if "metrics" in signals:
+        stack.enter_context(exporting_metrics(resource, settings.metrics_interval_s))
+    if "logs" in signals:
+        stack.enter_context(exporting_logs(resource))
 
 
 def wanted(settings: OtelSettings, signal: str, environ: Mapping[str, str]) -> bool:
@@ -62,17 +66,3 @@ def ratio_of(settings: OtelSettings, environ: Mapping[str, str]) -> float | None
         return min(1.0, max(0.0, float(environ["OTEL_TRACES_SAMPLER_ARG"])))
     except (KeyError, ValueError):
         return 1.0 if sampler.endswith("traceidratio") else settings.sample_ratio
-
-
-@contextmanager
-def _exporting_traces(resource: Resource, ratio: float) -> Iterator[None]:
-    # The gate in `tracing` has decided: what reaches the SDK is recorded.
-    limits = SpanLimits(max_links=tracing.MOST_LINKS)
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False, span_limits=limits)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    before = tracing.activate(provider.get_tracer("gyrostat"), ratio)
-    try:
-        yield
-    finally:
-        tracing.activate(*before)
-        ended_within(provider.shutdown, 5.0)
