@@ -16,13 +16,13 @@ from gyrostat.monitor.v1 import monitor_pb2 as api
 from gyrostat.monitor.v1.monitor_pb2_grpc import MonitorServiceServicer
 from gyrostat_common import rpc
 from gyrostat_common.database import Database
-from gyrostat_common.times import to_proto
+from gyrostat_common.times import from_us, to_proto
 from gyrostat_monitor.domain.errors import OutcomeInvalid
 from gyrostat_monitor.domain.findings import Kind
 from gyrostat_monitor.domain.frames import ANSWER
 from gyrostat_monitor.domain.history import Told
 from gyrostat_monitor.domain.windows import Span, Window
-from gyrostat_monitor.usecases.outcomes import Given, RecordOutcomes
+from gyrostat_monitor.usecases.outcomes import Given, RecordOutcomes, check_count
 from gyrostat_monitor.usecases.queries import EVER, ModelStatus, PredictionFound, QualityRow, Queries
 from gyrostat_monitor.usecases.watch import Watch
 from gyrostat_monitor.usecases.words import Words
@@ -43,6 +43,7 @@ class MonitorServicer(MonitorServiceServicer):
 
     @rpc.once(lambda self: self._db)
     async def RecordOutcomes(self, request: api.RecordOutcomesRequest, context: Context) -> api.RecordOutcomesResponse:
+        check_count(len(request.outcomes))
         ids = await self._record([self._given(i, o) for i, o in enumerate(request.outcomes)])
         return api.RecordOutcomesResponse(accepted=len(ids), event_ids=ids)
 
@@ -157,7 +158,14 @@ class MonitorServicer(MonitorServiceServicer):
 
 
 def _us(stamp: Timestamp, present: bool) -> int | None:
-    return stamp.seconds * 1_000_000 + stamp.nanos // 1000 if present else None
+    """Raises InvalidInput for what is no time."""
+    if not present:
+        return None
+    us = stamp.seconds * 1_000_000 + stamp.nanos // 1000
+    if not 0 <= stamp.nanos < 1_000_000_000:
+        raise OutcomeInvalid(f"{stamp.nanos} nanoseconds are not from 0 to 999,999,999")
+    from_us(us)
+    return us
 
 
 def _span(request: Any) -> Span:

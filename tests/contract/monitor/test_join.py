@@ -6,7 +6,7 @@ import pytest
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2 as models
-from gyrostat_monitor.domain.errors import OutcomeInvalid
+from gyrostat_monitor.domain.errors import FrameInvalid, OutcomeInvalid
 from gyrostat_monitor.domain.frames import parse_row_id
 from gyrostat_monitor.events import decoding
 from gyrostat_monitor.usecases.outcomes import Given
@@ -219,3 +219,74 @@ async def test_paired_evidence_of_a_roll_out_is_the_same_whenever_the_plan_is_he
     await take_in(core, [corrected], ["later"])
     pairs = await core.counts.pairs("flights", "ro")
     assert sum(p.rows for p in pairs.values()) == n
+
+
+def given(m):
+    """The same outcome as a caller of the RPC gives it."""
+    us = decoding.microseconds
+    return Given(m.model, decoding.ref(m.prediction), m.value, us(m.observed_at), us(m.recorded_at), m.source, m.weight)
+
+
+LONG = "x" * 1025
+BY = pb.PredictionRef
+BAD_OUTCOMES = {
+    "a model that is a path": {"model": "../../etc"},
+    "a model in capitals": {"model": "Flights"},
+    "a number without a square": {"value": 1e200},
+    "a heavy weight": {"weight": 1e300},
+    "a time before 1970": {"observed_at": stamp(-1_000_000)},
+    "recorded in the future": {"recorded_at": stamp(T0 + 2 * 10**16)},
+    "a long source": {"source": LONG},
+    "a NUL in the source": {"source": "a\0b"},
+    "a row without end": {"prediction": BY(prediction_id=f"{prediction_id(0)}/99999999999999999999")},
+    "a row beyond all": {"prediction": BY(prediction_id=f"{prediction_id(0)}/4294967296")},
+    "a negative row": {"prediction": BY(request=BY.ByRequest(request_id="r", row=-1))},
+    "a long request": {"prediction": BY(request=BY.ByRequest(request_id=LONG))},
+    "a NUL in the entity": {"prediction": BY(entity=BY.ByEntity(entity="e\0", at=stamp(T0)))},
+}
+
+
+@pytest.mark.parametrize("what", list(BAD_OUTCOMES))
+async def test_an_outcome_that_would_stop_the_join_or_the_archive_is_refused_by_both_ways_in(core, what):
+    message = an_outcome(prediction_id(0), 1, T0, source="s", weight=1.0)
+    for name, value in BAD_OUTCOMES[what].items():
+        message.ClearField(name)
+        message.MergeFrom(pb.OutcomeRecorded(**{name: value}))
+    with pytest.raises(OutcomeInvalid):
+        await take_in(core, [message])
+    with pytest.raises(OutcomeInvalid, match=r"outcome 0|<uuid>/<row>"):
+        await core.record([given(message)])
+    assert await outbox_topics(core) == []
+
+
+async def test_a_score_that_cannot_be_squared_is_no_score(core):
+    await plan(core)
+    huge = frame(1, score=0.5)
+    huge.outputs[1].datatype = "FP64"
+    huge.outputs[1].values = np.array([0.0, 1e200], "<f8").tobytes()
+    await observe(core, [huge])
+    await take_in(core, [an_outcome(prediction_id(0), 1, T0 + 10)])
+    assert (await metrics(core))[0:2] == (1, 0)
+
+
+@pytest.mark.parametrize("field", ["event_times_us", "arrival_times_us"])
+async def test_a_frame_with_a_time_that_no_table_has_is_poison(field):
+    made = frame(1)
+    setattr(made, field, np.array([2**62], "<i8").tobytes())
+    with pytest.raises(FrameInvalid, match=field):
+        decoding.frame(made)
+
+
+@pytest.mark.parametrize(("field", "value"), [("model", "../../etc"), ("stream", LONG), ("rollout_id", "a\0")])
+async def test_a_frame_whose_names_could_be_no_keys_is_poison(field, value):
+    made = frame(1)
+    setattr(made, field, value)
+    with pytest.raises(FrameInvalid):
+        decoding.frame(made)
+
+
+async def test_names_in_a_frame_that_could_be_no_keys_name_nobody(core):
+    await plan(core)
+    await observe(core, [frame(1, n=3, request_ids=[LONG, "a\0", "r"], entities=[LONG, "a\0", "e"])])
+    found = await core.joins.requests("flights", [(name, 0) for name in (LONG, "r")])
+    assert list(found) == [("r", 0)]

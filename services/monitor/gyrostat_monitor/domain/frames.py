@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,11 @@ from gyrostat_monitor.domain.errors import FrameInvalid, OutcomeInvalid
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 ANSWER, SHADOW = "answer", "shadow"
+NAME_BYTES = 1024
+FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+# Beyond this a number's square, summed, is no number any more: such a score counts as none.
+LARGEST = 1e30
+_MODEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ def scores_of(frame: Frame, task: str, score_output: str) -> Floats:
     if column is None:
         return np.full(frame.rows, np.nan)
     matrix = column.matrix()
+    matrix[np.abs(matrix) > LARGEST] = np.nan
     if task == "multiclass":
         return matrix
     return np.asarray(matrix[:, -1 if task == "binary" else 0], np.float64)
@@ -94,6 +101,24 @@ def _score_column(frame: Frame, score_output: str) -> ColumnValues | None:
         if column.name == score_output or (not score_output and column.datatype in ("FP16", "FP32", "FP64", "BF16")):
             return column
     return None
+
+
+def is_model_name(name: str) -> bool:
+    """Whether the registry could have given it: it becomes a folder of the archive."""
+    return _MODEL.fullmatch(name) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether a caller's name can be a key here: at most NAME_BYTES, no NUL."""
+    return len(text) <= NAME_BYTES and "\0" not in text and len(text.encode()) <= NAME_BYTES
+
+
+def times_us(data: bytes, rows: int, what: str) -> Ints:
+    """A column of times. Raises FrameInvalid for what is before the year 1 or after 9999."""
+    found: Ints = fixed_width(data, "<i8", rows, what)
+    if rows and not (int(found.min()) >= FIRST_US and int(found.max()) <= LAST_US):
+        raise FrameInvalid(f"{what}: a time is not between the years 1 and 9999")
+    return found
 
 
 def bits(flags: bytes, rows: int) -> npt.NDArray[np.bool_]:
@@ -121,7 +146,10 @@ def row_id(prediction_id: bytes, row: int) -> str:
 def parse_row_id(text: str) -> tuple[bytes, int]:
     """(16 bytes, row) of `<uuid>` or `<uuid>/<row>`. Raises OutcomeInvalid."""
     name, _, row = text.partition("/")
+    number = row or "0"
     try:
-        return UUID(name).bytes, int(row or 0)
+        if not (number.isascii() and number.isdecimal() and len(number) <= 10):
+            raise ValueError(number)
+        return UUID(name).bytes, int(number)
     except ValueError as error:
-        raise OutcomeInvalid(f"{text!r} is not a prediction id such as <uuid>/<row>") from error
+        raise OutcomeInvalid(f"{text[:80]!r} is not a prediction id such as <uuid>/<row>") from error

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
+from typing import Protocol
 
 from gyrostat_monitor.domain.errors import OutcomeInvalid
-from gyrostat_monitor.domain.frames import parse_row_id, row_id
+from gyrostat_monitor.domain.frames import LARGEST, NAME_BYTES, is_model_name, is_name, parse_row_id, row_id
 
 MAX_AHEAD_US = 300_000_000
+LAST_ROW = 2**31 - 1
+HEAVIEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -76,19 +79,62 @@ def winner(outcomes: Iterable[Outcome]) -> Outcome | None:
     return max(outcomes, key=lambda o: o.rank, default=None)
 
 
-def check(model: str, value: float, observed_us: int | None, weight: float, task: str | None, now_us: int) -> None:
+class Claim(Protocol):
+    """An outcome as it is claimed, by a caller or on the topic; what `check` looks at."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def ref(self) -> Ref: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def observed_us(self) -> int | None: ...
+    @property
+    def recorded_us(self) -> int | None: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+
+
+def check(claim: Claim, task: str | None, now_us: int) -> None:
     """Raises OutcomeInvalid with what is wrong. `task` None: the model is not known here yet."""
-    if not model:
+    if not claim.model:
         raise OutcomeInvalid("the outcome names no model")
+    if not is_model_name(claim.model):
+        raise OutcomeInvalid(f"{claim.model[:80]!r} is no model: 1 to 63 of a-z, 0-9, - and _")
+    _check_names(claim)
+    _check_value(claim, task)
+    if claim.observed_us is None:
+        raise OutcomeInvalid("observed_at is required: when it became true")
+    for what, at_us in (("observed_at", claim.observed_us), ("recorded_at", claim.recorded_us)):
+        if at_us is not None and at_us > now_us + MAX_AHEAD_US:
+            raise OutcomeInvalid(f"{what} lies in the future")
+        if at_us is not None and at_us < 0:
+            raise OutcomeInvalid(f"{what} is before 1970-01-01, which is taken for a mistake")
+
+
+def _check_names(claim: Claim) -> None:
+    """Names are keys of tables and of records."""
+    _ = claim.ref.text
+    for what, name in (("source", claim.source), ("its prediction's name", claim.ref.key)):
+        if not is_name(name):
+            raise OutcomeInvalid(f"{what} has {len(name.encode()):,} bytes, or a NUL; at most {NAME_BYTES:,} and none")
+    for named in (claim.ref.prediction, claim.ref.request):
+        if named is not None and not 0 <= named[1] <= LAST_ROW:
+            raise OutcomeInvalid(f"row {str(named[1])[:20]} is none: rows are numbered 0 to {LAST_ROW}")
+
+
+def _check_value(claim: Claim, task: str | None) -> None:
+    model, value = claim.model, claim.value
     if not isfinite(value):
         raise OutcomeInvalid(f"value {value} is not a finite number")
+    if abs(value) > LARGEST:
+        raise OutcomeInvalid(f"value {value:g} is beyond {LARGEST:g}: its squares could not be summed")
     if task == "binary" and value not in (0.0, 1.0):
         raise OutcomeInvalid(f"value {value:g}: {model} is a binary model, its outcomes are 0 or 1")
     if task == "multiclass" and (value < 0 or value != int(value)):
         raise OutcomeInvalid(f"value {value:g}: {model} is a multiclass model, its outcomes are class numbers")
-    if observed_us is None:
-        raise OutcomeInvalid("observed_at is required: when it became true")
-    if observed_us > now_us + MAX_AHEAD_US:
-        raise OutcomeInvalid("observed_at lies in the future")
-    if not isfinite(weight) or weight < 0:
-        raise OutcomeInvalid(f"weight {weight} must be a number >= 0")
+    if not isfinite(claim.weight) or not 0 <= claim.weight <= HEAVIEST:
+        raise OutcomeInvalid(f"weight {claim.weight:g} must be a number from 0 to {HEAVIEST:g}")

@@ -11,7 +11,17 @@ from gyrostat_common.bus import Received
 from gyrostat_common.times import from_us
 from gyrostat_monitor.domain.columns import ColumnValues, decode_column
 from gyrostat_monitor.domain.errors import FrameInvalid, OutcomeInvalid
-from gyrostat_monitor.domain.frames import ANSWER, SHADOW, Frame, bits, fixed_width
+from gyrostat_monitor.domain.frames import (
+    ANSWER,
+    NAME_BYTES,
+    SHADOW,
+    Frame,
+    bits,
+    fixed_width,
+    is_model_name,
+    is_name,
+    times_us,
+)
 from gyrostat_monitor.domain.outcomes import Outcome, Ref, by_prediction
 from gyrostat_monitor.domain.plan import Phase, Plan, ProfileRef, Rollout
 from gyrostat_monitor.domain.policy import Policy, RolloutPolicy
@@ -37,6 +47,11 @@ def frame(m: pb.PredictionLogged) -> Frame:
     n = m.rows
     if not m.stream or m.frame_no <= 0 or not m.model or m.version <= 0:
         raise FrameInvalid("a frame names its stream, number, model and version")
+    if not is_model_name(m.model):
+        raise FrameInvalid(f"{m.model[:80]!r} is no model: 1 to 63 of a-z, 0-9, - and _")
+    for name in (m.stream, m.environment, m.variant, m.rollout_id):
+        if not is_name(name):
+            raise FrameInvalid(f"{name[:80]!r} is longer than {NAME_BYTES:,} bytes, or holds a NUL")
     if len(m.prediction_ids) != 16 * n:
         raise FrameInvalid(f"{len(m.prediction_ids)} bytes of prediction ids for {n} rows")
     for what, given in (("request_ids", m.request_ids), ("entities", m.entities)):
@@ -47,8 +62,7 @@ def frame(m: pb.PredictionLogged) -> Frame:
         SHADOW if m.role == pb.ROLE_SHADOW else ANSWER, m.variant, m.plan_revision, m.rollout_id,
         tuple(m.prediction_ids[i : i + 16] for i in range(0, 16 * n, 16)),
         fixed_width(m.row_numbers, "<u4", n, "row_numbers").astype(np.int64),
-        fixed_width(m.event_times_us, "<i8", n, "event_times_us"),
-        fixed_width(m.arrival_times_us, "<i8", n, "arrival_times_us"),
+        times_us(m.event_times_us, n, "event_times_us"), times_us(m.arrival_times_us, n, "arrival_times_us"),
         fixed_width(m.latencies_us, "<u4", n, "latencies_us").astype(np.int64) if m.latencies_us else np.zeros(n,
         np.int64),
         bits(m.future_event_times, n), tuple(_column(c, n) for c in m.inputs), tuple(_column(c, n) for c in m.outputs),

@@ -13,7 +13,7 @@ import numpy as np
 
 from gyrostat_common.profile import scalar_scores
 from gyrostat_monitor.domain import ticks
-from gyrostat_monitor.domain.frames import ANSWER, Floats, Frame, scores_of
+from gyrostat_monitor.domain.frames import ANSWER, Floats, Frame, is_name, scores_of
 from gyrostat_monitor.domain.joins import Key
 from gyrostat_monitor.domain.judge import Traffic
 from gyrostat_monitor.domain.plan import Plan
@@ -206,7 +206,9 @@ def _requests(frame: Frame) -> list[dict[str, Any]]:
     rows = zip(frame.request_ids, frame.ids, frame.row_numbers.tolist(), frame.arrival_us.tolist(),
                frame.event_us.tolist(), strict=False)  # fmt: skip
     return [
-        {"request": r, "row": n, "id": i, "id_row": n, "arrival_us": a, "event_us": e} for r, i, n, a, e in rows if r
+        {"request": r, "row": n, "id": i, "id_row": n, "arrival_us": a, "event_us": e}
+        for r, i, n, a, e in rows
+        if r and is_name(r)
     ]
 
 
@@ -218,7 +220,7 @@ def _entities(frame: Frame, entity_input: str) -> list[dict[str, Any]]:
                 values = column.scalars()
                 names = [] if values is None else [None if v is None else str(v) for v in values]
     rows = zip(names, frame.ids, frame.row_numbers.tolist(), frame.event_us.tolist(), strict=False)
-    return [{"entity": name, "id": i, "id_row": n, "event_us": e} for name, i, n, e in rows if name]
+    return [{"entity": name, "id": i, "id_row": n, "event_us": e} for name, i, n, e in rows if name and is_name(name)]
 
 
 def _with(traffic: Traffic, frame: Frame, score: Floats) -> Traffic:

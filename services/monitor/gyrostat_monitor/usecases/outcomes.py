@@ -17,6 +17,12 @@ from gyrostat_monitor.usecases.ports import Announcer, Records, Stores
 MOST = 10_000
 
 
+def check_count(outcomes: int) -> None:
+    """Raises OutcomeInvalid for more than a call may carry, or none."""
+    if not 1 <= outcomes <= MOST:
+        raise OutcomeInvalid(f"{outcomes} outcomes; a call carries 1 to {MOST}")
+
+
 @dataclass(frozen=True)
 class Given:
     """An outcome as a caller gives it."""
@@ -38,15 +44,13 @@ class RecordOutcomes:
 
     async def __call__(self, given: Sequence[Given]) -> list[str]:
         """Event ids in order. Raises OutcomeInvalid for the whole call: nothing of it is kept then."""
-        if not 1 <= len(given) <= MOST:
-            raise OutcomeInvalid(f"{len(given)} outcomes; a call carries 1 to {MOST}")
+        check_count(len(given))
         now = self._known.now_us()
         accepted = []
         for i, g in enumerate(given):
             plan = self._known.plan(g.model)
             try:
-                check(g.model, g.value, g.observed_us, g.weight, plan.policy.task if plan else None, now)
-                _ = g.ref.text
+                check(g, plan.policy.task if plan else None, now)
             except OutcomeInvalid as error:
                 raise OutcomeInvalid(f"outcome {i}: {error}") from None
             assert g.observed_us is not None
@@ -71,7 +75,7 @@ class TakeInOutcomes:
         now = self._known.now_us()
         for _, o in batch:
             plan = self._known.plan(o.model)
-            check(o.model, o.value, o.observed_us, o.weight, plan.policy.task if plan else None, now)
+            check(o, plan.policy.task if plan else None, now)
         by_model: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
         for source, outcome in batch:
             by_model[outcome.model][source].append(replace(outcome, ingested_us=now, event_source=source))
