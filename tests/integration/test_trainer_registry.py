@@ -36,6 +36,18 @@ async def ended(stub: trainer_pb2_grpc.TrainerServiceStub, run_id: str) -> train
     return last
 
 
+async def a_first_champion(
+    registry: RegistryServiceStub, trainer: trainer_pb2_grpc.TrainerServiceStub
+) -> trainer_pb2.TrainingRun:
+    """Trained by hand; goes live at once."""
+    started = await trainer.StartTraining(trainer_pb2.StartTrainingRequest(request_id="first", model=MODEL))
+    first = await ended(trainer, started.run.run.id)
+    assert first.run.status == "succeeded", first.run.error
+    plan = (await registry.GetPlan(pb.GetPlanRequest(model=MODEL))).plan
+    assert plan.champion.number == first.run.version == 1
+    return first
+
+
 async def test_an_episode_becomes_a_judged_version_whose_roll_out_begins(tmp_path: Path) -> None:
     bus = MemoryBus()
     pq.write_table(labelled_rows(40), tmp_path / "history.parquet")
@@ -50,11 +62,7 @@ async def test_an_episode_becomes_a_judged_version_whose_roll_out_begins(tmp_pat
         spec = a_spec(parameters_json='{"num_boost_round": 40, "min_data_in_leaf": 20, "half_life_days": 5}')
         registry, trainer = RegistryServiceStub(to_registry), trainer_pb2_grpc.TrainerServiceStub(to_trainer)
         await registry.CreateModel(pb.CreateModelRequest(request_id=str(uuid.uuid4()), name=MODEL, spec=spec))
-        started = await trainer.StartTraining(trainer_pb2.StartTrainingRequest(request_id="first", model=MODEL))
-        first = await ended(trainer, started.run.run.id)
-        assert first.run.status == "succeeded", first.run.error
-        plan = (await registry.GetPlan(pb.GetPlanRequest(model=MODEL))).plan
-        assert plan.champion.number == first.run.version == 1
+        first = await a_first_champion(registry, trainer)
 
         write_archive(tmp_path / "archive", labelled_rows(30, first_day=40, turned=True))
         await say(bus, an_episode("confirmed", 69.5), MODEL, "gyrostat-monitor", correlation_id="ep-1")
@@ -68,8 +76,7 @@ async def test_an_episode_becomes_a_judged_version_whose_roll_out_begins(tmp_pat
         assert all(gate.passed for gate in second.gates)
 
         version = (await registry.GetModelVersion(pb.GetModelVersionRequest(model=MODEL, version="2"))).version
-        assert (version.cause, version.correlation_id) == ("ep-1", "ep-1")
-        assert version.stage == model_pb2.STAGE_SHADOW
+        assert (version.cause, version.correlation_id, version.stage) == ("ep-1", "ep-1", model_pb2.STAGE_SHADOW)
         assert [i.name for i in version.signature.inputs] == ["carrier", "hour", "wind"]
         rollouts = (await registry.ListRollouts(pb.ListRolloutsRequest(model=MODEL, open_only=True))).rollouts
         assert [r.version for r in rollouts] == [2]
