@@ -45,9 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was tried, and the seed."""
-    for line in config.stash.get(TOLD, []):
-        terminalreporter.write_line(line)
-    terminalreporter.write_line(f"seed {config.getoption('--fuzz-seed')}")
+    if told := config.stash.get(TOLD, []):
+        terminalreporter.write_line("\n".join([*told, f"seed {config.getoption('--fuzz-seed', '0')}"]))
 
 
 @dataclass(frozen=True)
