@@ -147,6 +147,18 @@ async def test_the_last_plans_are_followed_at_the_start():
     assert bench.revision == 8
 
 
+async def test_a_plan_that_is_held_up_has_been_worked_on():
+    bench = Bench(a_plan(revision=1))
+    await bench.cases.restore()
+    assert bench.cases.busy
+    await bench.cases.work()
+    bench.loader.refuse[5] = ModelRefused("no model")
+    await bench.cases.follow(a_plan(champion=5, revision=2), b"")
+    assert bench.cases.busy
+    await bench.cases.work()
+    assert (bench.cases.busy, bench.revision) == (False, 1)
+
+
 async def test_another_sensitivity_takes_effect_without_loading_again():
     bench = Bench()
     await bench.follow(a_plan(revision=1), a_plan(revision=2, spec=ServingSpec(sensitivity={"x": Sensitivity.DROP})))

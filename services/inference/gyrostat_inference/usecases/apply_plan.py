@@ -50,6 +50,7 @@ class ApplyPlan:
         self._watcher, self._changed = watcher, changed
         self._newest: dict[str, tuple[Plan, bytes]] = {}
         self._todo: dict[str, float] = {}  # model → seconds until the next try after this one
+        self._tried: dict[str, int] = {}  # model → revision that was worked on, whatever came of it
         self._wake = asyncio.Event()
         self.restored = 0
 
@@ -63,12 +64,8 @@ class ApplyPlan:
 
     @property
     def busy(self) -> bool:
-        """Whether a plan was taken in that has not been worked on."""
-        return any(self._live_revision(model) < plan.revision for model, (plan, _) in self._newest.items())
-
-    def _live_revision(self, model: str) -> int:
-        live = self._models.get(model)
-        return -1 if live is None else live.plan.revision
+        """Whether a plan was taken in that has not been worked on. One that is held up has been."""
+        return any(self._tried.get(model, -1) < plan.revision for model, (plan, _) in self._newest.items())
 
     async def restore(self) -> None:
         """Begins with the plans of the last run: what starts with Kafka and the registry down."""
@@ -92,6 +89,7 @@ class ApplyPlan:
         for model, delay in list(self._todo.items()):
             plan, raw = self._newest[model]
             complete = await self.apply(plan, raw)
+            self._tried[model] = plan.revision
             if self._newest[model][0].revision > plan.revision:
                 self._todo[model] = 0.0
             elif complete:
