@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gyrostat.registry.v1 import registry_pb2 as pb
@@ -313,3 +314,11 @@ async def test_an_error_that_quotes_something_endless_arrives_with_its_own_statu
     assert details.startswith("there is no model ä")
     assert details.endswith("ä; `models list` shows them")
     assert len(details) < 1100
+
+
+async def test_a_burst_of_calls_is_answered_to_the_last(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/burst.sock"
+    async with rpc.serve(address, []), grpc.aio.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        found = await asyncio.gather(*(check(health_pb2.HealthCheckRequest()) for _ in range(4000)))
+    assert {reply.status for reply in found} == {health_pb2.HealthCheckResponse.SERVING}

@@ -31,6 +31,7 @@ from gyrostat_common.tasks import ended
 
 log = telemetry.get_logger("rpc")
 GRACE_S = 10.0
+MOST_PENDING = 16_384
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
@@ -117,6 +118,9 @@ async def listen(
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_time_ms", 60_000),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            # Calls that wait for the event loop; gRPC's own 1,000 and 3,000 cancel a burst, with no word of why.
+            ("grpc.server.max_pending_requests", MOST_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
         ],
     )
     routes = _Routes(health)

@@ -62,7 +62,7 @@ def _pinned(plan: Plan, loaded: Container[int], version: str) -> Attempt:
 
 def resolve(plan: Plan, version: str) -> int | None:
     """The number that a number, `champion`, `canary`, `challenger`, `fallback` or a free alias stands for here."""
-    if version.isdecimal():
+    if version.isascii() and version.isdecimal():
         return int(version) if len(version) < 20 else None
     if version == "champion" and plan.champion is not None:
         return plan.champion.number
