@@ -41,7 +41,8 @@ def datatype_of(values: object) -> str:
 
 
 def shaped(name: str, values: object, shape: Sequence[int] | None) -> Array:
-    """Values as an array of the declared rank: a scalar becomes one row, a list of n becomes n rows of one."""
+    """Values as an array of the declared rank (-1: any length). A scalar becomes one row; a list of n becomes n rows of
+    one value, or one row of n where the declared row has more than one. InvalidInput when the ranks do not fit."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -91,7 +92,7 @@ def text(value: bytes) -> str | bytes:
 
 
 def bfloat16(numbers: Array) -> Array:
-    """The upper halves of 32-bit floats, rounded to nearest even."""
+    """uint16 of the same shape: the upper halves of 32-bit floats, rounded to nearest even (IEEE 754)."""
     bits = np.ascontiguousarray(numbers, "<f4").view("<u4")
     halves: Array = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
     return halves

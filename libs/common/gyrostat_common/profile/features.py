@@ -103,7 +103,7 @@ class Numeric(Counted):
         return self.minimum - margin, self.maximum + margin
 
     def bins(self, column: Column) -> Ints:
-        """Slot of each row."""
+        """(rows,) int64: the slot of each row."""
         x = numbers(column)
         out = np.searchsorted(self._edges, x, side="left").astype(np.int64)
         low, high = self.limits
@@ -114,17 +114,18 @@ class Numeric(Counted):
         return out
 
     def bin_counts(self, column: Column) -> Ints:
-        """Counts per slot."""
+        """(slots,) int64: rows per slot."""
         return np.bincount(self.bins(column), minlength=self.slots).astype(np.int64)
 
     def moments(self, column: Column) -> tuple[Ints, Ints]:
-        """Per row the standardised value and its square in fixed point; 0 where missing. Clipped at ±10,000 sd."""
+        """Two times (rows,) int64: the standardised value in units of 1/Z_SCALE, and its square in units of 1/Z2_SCALE;
+        0 where missing, clipped at ±10,000 sd."""
         z = np.clip((numbers(column) - self.mean) / (self.sd or 1.0), -Z_LIMIT, Z_LIMIT)
         z = np.where(np.isnan(z), 0.0, z)
         return np.rint(z * Z_SCALE).astype(np.int64), np.rint(z * z * Z2_SCALE).astype(np.int64)
 
     def middle(self, column: Column) -> Floats:
-        """Each value replaced by the middle of its bin (bucket sensitivity); missing stays missing."""
+        """(rows,) float64: each value replaced by the middle of its bin (bucket sensitivity); missing stays NaN."""
         x = numbers(column)
         bounds = np.concatenate(([self.minimum], self._edges, [self.maximum]))
         middles = (bounds[:-1] + bounds[1:]) / 2
@@ -132,7 +133,7 @@ class Numeric(Counted):
         return np.where(np.isnan(x), np.nan, out)
 
     def distribution(self, counts: Ints) -> Ints:
-        """Counts over the value bins alone, out-of-range rows in the outermost bins, missing ones left out."""
+        """(values,) int64 from (slots,): out-of-range rows in the outermost bins, missing ones left out."""
         out = np.array(counts[: self.values], np.int64)
         out[0] += counts[self.values]
         out[-1] += counts[self.values + 1]
@@ -172,18 +173,18 @@ class Category(Counted):
         return codes
 
     def bins(self, column: Column) -> Ints:
-        """Slot of each row."""
+        """(rows,) int64: the slot of each row."""
         unseen = len(self.top) + (0 if self.open_ended else 1)
         codes = self._codes
         rows = [codes.get(value, unseen) for value in column]
         return np.asarray(rows, np.int64)
 
     def bin_counts(self, column: Column) -> Ints:
-        """Counts per slot."""
+        """(slots,) int64: rows per slot."""
         return np.bincount(self.bins(column), minlength=self.slots).astype(np.int64)
 
     def distribution(self, counts: Ints) -> Ints:
-        """Counts over top values, other and unseen; missing ones left out."""
+        """(values + 1,) int64 from (slots,): top values, other and unseen; missing ones left out."""
         return np.array(counts[:-1], np.int64)
 
 
@@ -191,7 +192,7 @@ Feature = Numeric | Category
 
 
 def numbers(column: Column) -> Floats:
-    """A numeric column as float64; None becomes NaN, infinities too: they are no value."""
+    """A numeric column as (rows,) float64; None becomes NaN, infinities too: they are no value."""
     x = np.asarray(column)
     if x.dtype == object:
         x = np.asarray([np.nan if v is None else float(v) for v in column], np.float64)

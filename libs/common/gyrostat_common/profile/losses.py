@@ -16,8 +16,9 @@ LOSS_CLIP = 1e-6
 
 
 def losses(task: str, scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Floats:
-    """Loss per row. "binary": log loss of p = P(1). "multiclass": log loss of the class, scores (rows, classes).
-    "regression": absolute error. Rows whose score is not finite have loss NaN."""
+    """(rows,) float64: the loss of each row, in nats. "binary": log loss of p = P(1), scores (rows,) or (rows, 1).
+    "multiclass": log loss of the class, scores (rows, classes), labels class numbers. "regression": absolute error, in
+    the label's unit. Rows whose score is not finite have loss NaN."""
     y = np.asarray(labels, np.float64).reshape(-1)
     s = np.asarray(scores, np.float64)
     if task == "multiclass":
@@ -41,7 +42,7 @@ def row_loss(task: str, score: float, probabilities: Sequence[float] | None, lab
 
 
 def scalar_scores(task: str, scores: npt.NDArray[Any]) -> Floats:
-    """One number a row to follow: the score itself; for multiclass the largest probability."""
+    """(rows,) float64, one number a row to follow: the score itself; for multiclass the largest probability."""
     s = np.asarray(scores, np.float64)
     if task == "multiclass" and s.ndim == 2:
         return np.asarray(s.max(axis=1), np.float64)
