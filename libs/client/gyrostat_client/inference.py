@@ -19,8 +19,8 @@ from gyrostat_common.times import to_rfc3339
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer. `outputs` has an array per output, (rows, …) as the model declares it, in the type of its datatype (BYTES:
-    objects, str where they are UTF-8; BF16: float32); row i is prediction `<id>/<i>`."""
+    """An answer. `outputs` has an array per output, (rows, …) as the model declares it, in the type of its datatype
+    (BYTES: objects, str where they are UTF-8; BF16: float32); row i is prediction `<id>/<i>`."""
 
     id: str
     model: str
