@@ -14,7 +14,7 @@ from gyrostat_common.errors import GyrostatError
 from gyrostat_local import LocalSystem
 from support.journeys import Traffic, a_live_model, archive_rows, client_of, logistic_onnx, spec
 from support.system import a_system
-from support.waiting import eventually
+from support.waiting import becomes, eventually
 
 pytestmark = [pytest.mark.timeout(240)]
 
@@ -23,10 +23,10 @@ async def _all_archived(system: LocalSystem, model: str, traffic: Traffic) -> No
     """Every row that was answered is in the archive as an answer, and no row is there twice."""
     sent = set(traffic.sent)
 
-    async def there() -> bool:
-        return sent <= {name for name, _, role in archive_rows(system, model) if role == "answer"}
+    def missing() -> int:
+        return len(sent - {name for name, _, role in archive_rows(system, model) if role == "answer"})
 
-    await eventually(there, f"{len(sent)} rows of {model} are archived")
+    await becomes(missing, 0)
     rows = archive_rows(system, model)
     assert len(rows) == len(set(rows))
 
@@ -50,7 +50,7 @@ class Backend:
 
 
 async def test_each_process_may_restart_in_mid_rollout_and_the_loop_closes_all_the_same() -> None:
-    async with a_system() as system, client_of(system) as client:
+    async with a_system(own_kafka=True) as system, client_of(system) as client:
         await a_live_model(client, "steady", model_spec=spec(min_exposure=20, max_step_s=6 * 3600))
         pushed = await client.versions.push("steady", logistic_onnx(slope=2.02), hold=True)
         rollout = await client.rollouts.start("steady", pushed.version.number, reason="as good, and newer")
@@ -76,7 +76,7 @@ async def _more(backend: Backend, before: int) -> bool:
 
 
 async def test_inference_starts_and_serves_with_registry_and_kafka_down_and_ships_later() -> None:
-    async with a_system() as system, client_of(system) as client:
+    async with a_system(own_kafka=True) as system, client_of(system) as client:
         await a_live_model(client, "alone")
         traffic = Traffic(client, "alone")
         await traffic.send(outcomes=False)
@@ -91,7 +91,7 @@ async def test_inference_starts_and_serves_with_registry_and_kafka_down_and_ship
 
 
 async def test_all_services_start_before_the_broker_and_find_it_when_it_comes(tmp_path: Path) -> None:
-    async with a_system() as system, client_of(system) as client:
+    async with a_system(own_kafka=True) as system, client_of(system) as client:
         for name in ("registry", "monitor", "trainer", "inference", "kafka"):
             await system.stop(name)
         for name in ("registry", "monitor", "trainer", "inference"):

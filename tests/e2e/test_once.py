@@ -275,14 +275,21 @@ async def test_a_training_is_started_and_cancelled_once(lossy: Lossy, tmp_path: 
     made = spec()
     made.retrain.CopyFrom(model_pb2.RetrainPolicy(pipeline="endless", dataset="once-history", min_rows=100))
     await c.models.create("once-trained", made)
-    times = [START - timedelta(minutes=10 * (400 - number)) for number in range(400)]
-    rows = pa.table({"speed": [0.1, 0.2] * 200, "load": [0.2] * 400, "label": [0, 1] * 200, "event_time": times})
+    times = [START - timedelta(minutes=10 * (4000 - number)) for number in range(4000)]
+    rows = pa.table({"speed": [0.1, 0.2] * 2000, "load": [0.2] * 4000, "label": [0, 1] * 2000, "event_time": times})
     pq.write_table(rows, tmp_path / "history.parquet")
     await c.datasets.import_file("once-history", tmp_path / "history.parquet")
     with lossy.losing("StartTraining"):
         started = await c.runs.start("once-trained", reason="test", request_id="once-train")
     assert [run.run.id for run in await c.runs.list("once-trained")] == [started.run.id]
+
+    async def fitting() -> bool:
+        run = await c.runs.get(started.run.id)
+        assert run.run.status in ("queued", "running"), run.run.error
+        return run.progress.stage == "fit"
+
     # Its pipeline would go on for ever, so that the run is open when the cancellation comes.
+    await eventually(fitting, "the pipeline runs")
     with lossy.losing("CancelTraining"):
         await c.runs.cancel(started.run.id, reason="test")
     last = [run async for run in c.runs.watch(started.run.id)][-1]
