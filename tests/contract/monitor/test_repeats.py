@@ -5,6 +5,7 @@ import pytest
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2 as models
+from gyrostat_monitor.domain.errors import PredictionUnknown
 from gyrostat_monitor.events import decoding
 from gyrostat_monitor.usecases.queries import EVER
 from support.frames import a_frame, a_plan, an_outcome, planned, prediction_id
@@ -120,6 +121,13 @@ async def test_both_answers_are_archived_and_the_second_says_that_it_repeats(cor
     assert told == [("answer", 1, False), ("answer", 2, True), ("shadow", 3, False)]
     other = await core.queries.prediction(f"{prediction_id(1)}/0", "flights")
     assert [a["repeated"] for a in other.answers] == [False]
+
+
+async def test_a_model_that_is_a_path_leads_nowhere(core):
+    await begin(core)
+    await core.archiving.frames([decoding.frame(frame(1, [0]))])
+    with pytest.raises(PredictionUnknown):
+        await core.queries.prediction(f"{prediction_id(0)}/0", "../predictions/flights")
 
 
 async def test_two_models_may_be_asked_with_one_id(core):

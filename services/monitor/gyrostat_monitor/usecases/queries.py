@@ -10,7 +10,7 @@ from typing import Any
 
 from gyrostat_common.times import from_us, to_us
 from gyrostat_monitor.domain.errors import EpisodeUnknown, PageTokenInvalid, PredictionUnknown
-from gyrostat_monitor.domain.frames import ANSWER, parse_row_id, row_id
+from gyrostat_monitor.domain.frames import ANSWER, is_model_name, parse_row_id, row_id
 from gyrostat_monitor.domain.history import Judged, Told
 from gyrostat_monitor.domain.joins import Key
 from gyrostat_monitor.domain.quality import QualitySums
@@ -124,7 +124,8 @@ class Queries:
         """From the archive. Raises PredictionUnknown, OutcomeInvalid for what is no id."""
         key = parse_row_id(text)
         name = row_id(*key)
-        for candidate in [model] if model else await self._archive.models("predictions"):
+        wanted = [model] if model else await self._archive.models("predictions")
+        for candidate in filter(is_model_name, wanted):
             answers = await self._answers(candidate, key)
             if answers:
                 # An event that was sent again, for its ack was lost, has a row more.
