@@ -19,6 +19,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat.registry.v1 import registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
+from gyrostat_client.explain import behind
 from gyrostat_common.times import from_proto
 
 # After the first promotion none of these may come from the demo.
@@ -91,7 +92,7 @@ def _promotion(
         by_hand=rollout.by_hand,
         taken_back=rollout.state == registry_pb2.ROLLOUT_STATE_ROLLED_BACK,
         episode=episode.latest.episode_id if episode else "",
-        chain=_chain(rollout, live, run, episode),
+        chain=_chain(rollout, live, run, _told(facts, rollout.version, episode) if episode else None),
         seconds_to_live=to_live,
         flights_to_live=_flights_between(confirmed, rollout.version, ledger, traffic) if confirmed else None,
     )
@@ -123,7 +124,7 @@ def _chain(
     rollout: registry_pb2.Rollout,
     live: registry_pb2.RolloutStep,
     run: trainer_pb2.TrainingRun | None,
-    episode: monitor_pb2.Episode | None,
+    episode: events_pb2.DriftDetected | None,
 ) -> list[str]:
     """From effect to cause, one link a string; a missing link is named."""
     chain = [f"version {rollout.version} champion (plan revision {live.plan_revision})", f"roll-out {rollout.id}"]
@@ -134,9 +135,16 @@ def _chain(
     chain += [f"run {run.run.id}", f"snapshot of {rows}"]
     if episode is None:
         return [*chain, f"trigger: {rollout.cause}"]
-    chain.append(f"{timeline.kind_of(episode)} episode {episode.latest.episode_id}")
-    exemplars = list(episode.latest.exemplars[:2])
+    chain.append(f"{timeline.KINDS.get(episode.kind, 'unknown')} episode {episode.episode_id}")
+    exemplars = list(episode.exemplars[:2])
     return [*chain, f"predictions {', '.join(exemplars)}" if exemplars else "MISSING: exemplar predictions"]
+
+
+def _told(facts: Facts, version: int, episode: monitor_pb2.Episode) -> events_pb2.DriftDetected:
+    """The episode as it was told when the training of a version acted on it: later windows name later predictions."""
+    made = next((one for one in facts.versions if one.number == version), None)
+    step = behind(episode, made.causation_id if made else "")
+    return step.told if step is not None and step.HasField("told") else episode.latest
 
 
 def celsius(facts: Facts, incidents: Incidents, tainted: dict[str, int]) -> Incident | None:

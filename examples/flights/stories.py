@@ -14,6 +14,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat.registry.v1 import registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
+from gyrostat_client.explain import behind
 from gyrostat_common.times import from_proto
 
 SHORT = {"at the gate": "refused by a gate", "worse as": "worse in its roll-out", "undecided": "given up undecided"}
@@ -115,7 +116,9 @@ def _cause(episode: monitor_pb2.Episode | None) -> str:
     if episode is None:
         return "by hand"
     if episode.latest.kind == events_pb2.DRIFT_KIND_DATA:
-        return f"inputs moved ({', '.join(timeline.features_of(episode)[:2])})"
+        step = behind(episode, "")
+        told = step.told if step is not None and step.HasField("told") else episode.latest
+        return f"inputs moved ({', '.join(dict.fromkeys(one.feature for one in told.features[:2]))})"
     return f"{timeline.kind_of(episode)} changed"
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient, Outcome
 from gyrostat_client.events import TailedEvent
+from gyrostat_client.explain import Link, explain
 from support.journeys import START, archived, chance, client_of, spec
 from support.system import a_system
 from support.waiting import eventually
@@ -141,3 +143,17 @@ async def _walk_back(client: AsyncClient, promoted: TailedEvent) -> None:
     told = await client.versions.lineage(f"{MODEL}:{promoted.payload.version_after}")
     assert {"version", "run", "snapshot", "episode", "rollout", "promotion"} <= {node.kind for node in told.nodes}
     assert not told.missing
+    explained = await explain(client, f"{MODEL}:{promoted.payload.version_after}")
+    shown = [link for link in _links(explained) if link.kind == "exemplar"]
+    assert {link.id for link in shown} <= set(episode.exemplars)
+    # What caused the training lies before it: later windows of the same episode have later predictions.
+    assert shown
+    assert all(link.at <= episode.watermark.ToDatetime(UTC) for link in shown if link.at)
+    [node] = [node for node in told.nodes if node.kind == "episode"]
+    assert episode.exemplars[0] in node.text
+
+
+def _links(root: Link) -> Iterator[Link]:
+    yield root
+    for link in root.links:
+        yield from _links(link)

@@ -16,7 +16,7 @@ import pytest
 
 from gyrostat_common.bus import topics
 from gyrostat_local import LocalSystem, NotReady
-from gyrostat_local.plan import BOOTSTRAP, ROOT
+from gyrostat_local.plan import BOOTSTRAP, ROOT, make_plan
 from gyrostat_local.readiness import kafka_answers
 
 pytestmark = pytest.mark.timeout(240)
@@ -86,3 +86,12 @@ async def test_up_leaves_it_running_status_finds_it_and_down_ends_it(folder: Pat
 @pytest.fixture(autouse=True)
 def _own_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BOOTSTRAP, raising=False)
+
+
+def test_systems_that_share_a_kafka_share_no_topic(tmp_path: Path) -> None:
+    given = {BOOTSTRAP: "kafka.example:9092"}
+    one, other = (
+        make_plan(tmp_path / name, "free", given).environment["GYROSTAT_KAFKA__TOPIC_PREFIX"] for name in "ab"
+    )
+    assert one.startswith("a-")
+    assert other.startswith("b-")

@@ -205,6 +205,11 @@ async def test_in_memory_and_on_kafka_the_story_is_the_same(tmp_path: Path, fres
     memory = bus.MemoryBus()
     told = await drive(tmp_path / "memory", memory)
     assert {k for k, _ in kinds(told)} >= {pb.DRIFT_KIND_DATA, pb.DRIFT_KIND_PERFORMANCE, pb.DRIFT_KIND_PREDICTION}
+    for episode in told:
+        for step in episode.transitions:
+            assert (step.told.state, step.told.watermark) == (step.state, step.watermark)
+            assert step.told.summary.endswith(step.summary)
+    assert len({tuple(step.told.exemplars) for episode in told for step in episode.transitions}) > len(told)
     events = memory.events(pb.DriftDetected)
     confirmed = next(e for e in events if e.payload.state == pb.EPISODE_STATE_CONFIRMED)
     started = next(e for e in events if e.payload.episode_id == confirmed.payload.episode_id)

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from gyrostat.events.v1 import events_pb2
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import AsyncClient
+from gyrostat_client.settings import Settings
 from gyrostat_local import LocalSystem
 from support.waiting import eventually
 
@@ -112,15 +113,7 @@ class Traffic:
 @asynccontextmanager
 async def client_of(system: LocalSystem, actor: str = "test") -> AsyncIterator[AsyncClient]:
     """An SDK client of a running system."""
-    async with AsyncClient(
-        registry=system.address("registry"),
-        inference=system.address("inference"),
-        monitor=system.address("monitor"),
-        trainer=system.address("trainer"),
-        kafka=system.address("kafka"),
-        actor=actor,
-        timeout_s=20,
-    ) as client:
+    async with AsyncClient(Settings.load(system.environment), actor=actor, timeout_s=20) as client:
         yield client
 
 

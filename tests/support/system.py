@@ -9,14 +9,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gyrostat_local import LocalSystem
+from gyrostat_local.plan import BOOTSTRAP
 
 
 @asynccontextmanager
-async def a_system(environ: Mapping[str, str] | None = None) -> AsyncIterator[LocalSystem]:
-    """A running system on free ports; stopped and its folder removed at the end."""
+async def a_system(environ: Mapping[str, str] | None = None, *, own_kafka: bool = False) -> AsyncIterator[LocalSystem]:
+    """A running system on free ports; stopped and its folder removed at the end.
+
+    `own_kafka`: with a broker that may be stopped, also where an existing Kafka is named for the tests.
+    """
+    told = {"GYROSTAT_LOG__FORMAT": "json", **({BOOTSTRAP: ""} if own_kafka else {}), **(environ or {})}
     folder = Path(tempfile.mkdtemp(prefix="gyrostat-system-"))
     try:
-        async with LocalSystem(folder, "free", {"GYROSTAT_LOG__FORMAT": "json", **(environ or {})}) as system:
+        async with LocalSystem(folder, "free", told) as system:
             yield system
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gyrostat_common.errors import GyrostatError
-from gyrostat_local.plan import KAFKA, ROOT, SERVICES
+from gyrostat_local.plan import KAFKA, ROOT, SERVICES, STATE
 from gyrostat_local.readiness import NotReady
-from gyrostat_local.system import STATE, LocalSystem
+from gyrostat_local.system import LocalSystem
 
 CURRENT = ROOT / "build" / "up"
 

@@ -5,7 +5,10 @@ Values only: nothing is started here. Called by `gyrostat_local.system` and the 
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ SERVICES = ("registry", "inference", "monitor", "trainer")
 DEFAULT_PORTS = {"registry": (8011, 8012), "inference": (8001, 8002), "monitor": (8021, 8022), "trainer": (8031, 8032)}
 KAFKA_PORTS = (9092, 9093)
 BOOTSTRAP = "GYROSTAT_KAFKA__BOOTSTRAP_SERVERS"
+PREFIX = "GYROSTAT_KAFKA__TOPIC_PREFIX"
+STATE = "system.json"
 LOOPBACK = "127.0.0.1"
 
 Ports = Literal["default", "free"]
@@ -63,7 +68,9 @@ class Plan:
 def make_plan(folder: Path, ports: Ports = "default", environ: Mapping[str, str] | None = None) -> Plan:
     """Lay out the system: `default` takes the documented ports, `free` any that nobody listens on.
 
-    `environ` is added to this process's own environment; an address given there for a service wins over ours.
+    `environ` is added to this process's own environment; an address given there for a service wins over ours. A system
+    on free ports is one of many: on a Kafka that is not its own it gets topics of its own, and keeps their prefix in
+    its folder.
     """
     folder = folder.absolute()
     given = {**os.environ, **(environ or {})}
@@ -72,7 +79,16 @@ def make_plan(folder: Path, ports: Ports = "default", environ: Mapping[str, str]
     bootstrap = f"{LOOPBACK}:{kafka_ports[0]}" if own_kafka else given[BOOTSTRAP]
     places = {name: _place(name, ports, given) for name in SERVICES}
     environment = given | _environment(folder, places, bootstrap, kafka_ports)
+    # A name that outlives the process: else each restart leaves a replica that has fallen silent.
+    environment.setdefault("GYROSTAT_INFERENCE__REPLICA", socket.gethostname())
+    if not own_kafka and PREFIX not in given:
+        environment[PREFIX] = _prefix_of(folder, "" if ports == "default" else f"{folder.name}-{uuid.uuid4().hex[:8]}.")
     return Plan(folder, places, bootstrap, kafka_ports, own_kafka, environment)
+
+
+def _prefix_of(folder: Path, new: str) -> str:
+    state = folder / STATE
+    return str(json.loads(state.read_text()).get("topic_prefix", new)) if state.exists() else new
 
 
 def _place(name: str, ports: Ports, given: Mapping[str, str]) -> Place:

@@ -19,12 +19,24 @@ from types import TracebackType
 from typing import Self
 
 from gyrostat_common.settings import KafkaSettings, ServiceSettings
-from gyrostat_local.plan import BOOTSTRAP, KAFKA, LOOPBACK, ROOT, SERVICES, Place, Plan, Ports, make_plan, read_procfile
+from gyrostat_local.plan import (
+    BOOTSTRAP,
+    KAFKA,
+    LOOPBACK,
+    PREFIX,
+    ROOT,
+    SERVICES,
+    STATE,
+    Place,
+    Plan,
+    Ports,
+    make_plan,
+    read_procfile,
+)
 from gyrostat_local.processes import Child, adopt, spawn
 from gyrostat_local.readiness import NotReady, kafka_answers, service_standing, taken, until
 
 START_LIMIT_S = 90.0
-STATE = "system.json"
 LOG_TAIL = 2000
 ANSWERING = ("SERVING", "ALARMED")
 MARKS = {KAFKA: "kafka.Kafka", **{name: f"gyrostat_{name}" for name in SERVICES}}
@@ -218,6 +230,7 @@ class LocalSystem:
         state = {
             "bootstrap": self.plan.bootstrap,
             "own_kafka": self.plan.own_kafka,
+            "topic_prefix": self.plan.environment.get(PREFIX, ""),
             "kafka_ports": self.plan.kafka_ports,
             "places": {name: [place.grpc, place.metrics] for name, place in self.plan.places.items()},
             "processes": {name: child.pid for name, child in self.processes.items()},

@@ -116,17 +116,18 @@ async def _origin(client: AsyncClient, version: model_pb2.ModelVersion) -> tuple
         by = version.cause or version.created_by or "unknown"
         return (
             Link("trigger", by, f"pushed by hand by {by}; no run, no snapshot"),
-            *[await _cause(client, cause) for cause in causes if _is_uuid(cause)],
+            *[await _cause(client, cause, version.causation_id) for cause in causes if _is_uuid(cause)],
         )
     try:
         run = await client.runs.recorded(version.run_id)
     except GyrostatError as error:
         return (
             Link("run", version.run_id, str(error), missing=True),
-            *[await _cause(client, cause) for cause in causes],
+            *[await _cause(client, cause, version.causation_id) for cause in causes],
         )
     links = [_snapshot(run)]
-    links += [await _cause(client, cause) for cause in dict.fromkeys([*causes, *run.causes])]
+    named = dict.fromkeys([*causes, *run.causes])
+    links += [await _cause(client, cause, version.causation_id) for cause in named]
     return (Link("run", run.id, _run_text(run), from_proto(run.started_at), links=tuple(links)),)
 
 
@@ -147,28 +148,33 @@ def _snapshot(run: model_pb2.Run) -> Link:
     return Link("snapshot", snapshot.sha256[:12], f"{snapshot.rows:,} rows{span}; {tables}{left_out}")
 
 
-async def _cause(client: AsyncClient, cause: str) -> Link:
-    """An episode with its exemplar predictions, or the words of a trigger."""
+async def _cause(client: AsyncClient, cause: str, event_id: str = "") -> Link:
+    """An episode with its exemplar predictions, as told when it caused something; or the words of a trigger."""
     if not _is_uuid(cause):
         return Link("trigger", cause, "not an episode: started by a person or a program")
     try:
         episode = await client.episodes.get(cause)
     except GyrostatError as error:
         return Link("episode", cause, str(error), missing=True)
-    latest = episode.latest
-    confirmed = [step for step in episode.transitions if step.state == events_pb2.EPISODE_STATE_CONFIRMED]
-    event = f"; event {confirmed[0].event_id}" if confirmed and confirmed[0].event_id else ""
-    text = (
-        f"{word(latest, 'kind')} on {latest.model}:{latest.version}, {word(latest, 'state')}: {latest.summary}{event}"
-    )
+    latest, step = episode.latest, behind(episode, event_id)
+    told = step.told if step is not None and step.HasField("told") else latest
+    event = f"; event {step.event_id}" if step is not None and step.event_id else ""
+    text = f"{word(told, 'kind')} on {told.model}:{told.version}, now {word(latest, 'state')}: {told.summary}{event}"
     return Link(
         "episode",
         latest.episode_id,
         text,
-        from_proto(latest.started_at),
-        links=tuple([await _exemplar(client, latest.model, one) for one in latest.exemplars[:_EXEMPLARS]])
+        from_proto(told.started_at),
+        links=tuple([await _exemplar(client, told.model, one) for one in told.exemplars[:_EXEMPLARS]])
         or (Link("exemplar", "", "the episode names no predictions", missing=True),),
     )
+
+
+def behind(episode: monitor_pb2.Episode, event_id: str) -> monitor_pb2.Episode.Transition | None:
+    """The state of an episode that caused something: told by that event, else first confirmed, else the first."""
+    caused = [step for step in episode.transitions if event_id and step.event_id == event_id]
+    confirmed = [step for step in episode.transitions if step.state == events_pb2.EPISODE_STATE_CONFIRMED]
+    return next(iter([*caused, *confirmed, *episode.transitions]), None)
 
 
 async def _exemplar(client: AsyncClient, model: str, prediction_id: str) -> Link:

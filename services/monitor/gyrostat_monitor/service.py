@@ -97,6 +97,7 @@ class MonitorServicer(MonitorServiceServicer):
             api.Episode.Transition(
                 state=self._words.state(t.state), watermark=self._words.stamp(t.watermark_us),
                 at=self._words.stamp(t.at_us), summary=t.summary, event_id=t.event_id,
+                told=self._words.episode(t.told),
             )
             for t in told.transitions
         ]  # fmt: skip

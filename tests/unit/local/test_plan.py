@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from gyrostat_local.plan import BOOTSTRAP, DEFAULT_PORTS, KAFKA, SERVICES, make_plan, read_procfile
+from gyrostat_local.plan import BOOTSTRAP, DEFAULT_PORTS, KAFKA, PREFIX, SERVICES, STATE, make_plan, read_procfile
 
 
 @pytest.fixture(autouse=True)
 def _no_kafka_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BOOTSTRAP, raising=False)
+    monkeypatch.delenv(PREFIX, raising=False)
 
 
 def test_the_procfile_starts_kafka_and_the_four_services() -> None:
@@ -45,6 +47,15 @@ def test_an_existing_kafka_is_used_and_none_is_started(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, environ={BOOTSTRAP: "kafka.example:9092"})
     assert plan.bootstrap == "kafka.example:9092"
     assert KAFKA not in plan.names
+
+
+def test_a_system_keeps_its_topic_prefix_and_a_given_one_wins(tmp_path: Path) -> None:
+    given = {BOOTSTRAP: "kafka.example:9092"}
+    assert make_plan(tmp_path, "default", given).environment[PREFIX] == ""
+    assert make_plan(tmp_path, "default", given | {PREFIX: "mine."}).environment[PREFIX] == "mine."
+    assert PREFIX not in make_plan(tmp_path, "default").environment
+    (tmp_path / STATE).write_text(json.dumps({"topic_prefix": "demo-1."}))
+    assert make_plan(tmp_path, "default", given).environment[PREFIX] == "demo-1."
 
 
 def test_an_address_that_was_given_wins(tmp_path: Path) -> None:

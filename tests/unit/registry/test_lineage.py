@@ -25,8 +25,12 @@ WHOLE = Facts(
     episodes=(
         Episode(
             EPISODE, "production", "flights", 4, "performance", "resolved", NOON, summary="loss up by 8 %",
-            features=("visib shifted",), exemplars=("0192/3",),
-            heard=(Heard("opened", NOON, "e1", NOON), Heard("confirmed", NOON, "e2", NOON)),
+            features=("dewp shifted",), exemplars=("later/9",),
+            heard=(
+                Heard("opened", NOON, "e1", NOON, "loss up", ("temp shifted",), ("0191/1",)),
+                Heard("confirmed", NOON, "e2", NOON, "loss up by 8 %", ("visib shifted",), ("0192/3",)),
+                Heard("confirmed", NOON, "e3", NOON, "loss up by 9 %", ("dewp shifted",), ("later/9",)),
+            ),
         ),
     ),
     rollouts=(Rollout("r-1", "production", "flights", 5, State.GUARD, "registry", NOON, 4, steps=(STEP,)),),
@@ -50,8 +54,19 @@ def test_a_whole_chain_goes_from_effect_to_cause_and_misses_nothing() -> None:
     ]  # fmt: skip
     assert missing == ()
     episode = next(node for node in nodes if node.kind == "episode")
-    assert "0192/3" in episode.text
     assert "opened → confirmed" in episode.text
+
+
+def test_the_episode_is_told_as_it_was_when_it_caused_the_training() -> None:
+    for event_id, summary, exemplar in (
+        ("", "loss up by 8 %", "0192/3"),
+        ("e1", "loss up;", "0191/1"),
+        ("e3", "loss up by 9 %", "later/9"),
+    ):
+        nodes, _ = chain(replace(WHOLE, version=replace(VERSION, causation_id=event_id)))
+        text = next(node.text for node in nodes if node.kind == "episode")
+        assert summary in text
+        assert exemplar in text
 
 
 def test_every_missing_link_is_named() -> None:
@@ -59,7 +74,8 @@ def test_every_missing_link_is_named() -> None:
     assert [text.split(":")[0] for text in chain(bare)[1]] == ["run", "cause", "roll-out"]
     lost = replace(WHOLE, run=None, episodes=(), judgements=(), trainings=())
     assert [text.split(":")[0] for text in chain(lost)[1]] == ["run run-9", f"episode {EPISODE}", "judgement"]
-    unlit = replace(WHOLE, episodes=(replace(WHOLE.episodes[0], exemplars=()),), promotions=())
+    unlit = replace(WHOLE, episodes=(replace(WHOLE.episodes[0], heard=(Heard("opened", NOON, "e1", NOON),)),))
+    unlit = replace(unlit, promotions=())
     assert [text.split(":")[0] for text in chain(unlit)[1]] == ["predictions", "promotion"]
 
 
@@ -72,8 +88,8 @@ def test_a_person_or_trigger_is_a_cause_and_not_a_missing_episode() -> None:
 def test_an_episode_told_again_forgets_nothing() -> None:
     first = WHOLE.episodes[0]
     later = replace(
-        first, state="resolved", exemplars=(), features=(), summary="", heard=(Heard("resolved", NOON, "e3", NOON),)
+        first, state="resolved", exemplars=(), features=(), summary="", heard=(Heard("resolved", NOON, "e4", NOON),)
     )
     both = first.told_again(later)
-    assert (both.state, both.exemplars, both.summary) == ("resolved", ("0192/3",), "loss up by 8 %")
-    assert [heard.state for heard in both.heard] == ["opened", "confirmed", "resolved"]
+    assert (both.state, both.exemplars, both.summary) == ("resolved", ("later/9",), "loss up by 8 %")
+    assert [heard.state for heard in both.heard] == ["opened", "confirmed", "confirmed", "resolved"]

@@ -113,18 +113,20 @@ class ListWindowsResponse(_message.Message):
 class Episode(_message.Message):
     __slots__ = ("latest", "transitions")
     class Transition(_message.Message):
-        __slots__ = ("state", "watermark", "at", "summary", "event_id")
+        __slots__ = ("state", "watermark", "at", "summary", "event_id", "told")
         STATE_FIELD_NUMBER: _ClassVar[int]
         WATERMARK_FIELD_NUMBER: _ClassVar[int]
         AT_FIELD_NUMBER: _ClassVar[int]
         SUMMARY_FIELD_NUMBER: _ClassVar[int]
         EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+        TOLD_FIELD_NUMBER: _ClassVar[int]
         state: _events_pb2.EpisodeState
         watermark: _timestamp_pb2.Timestamp
         at: _timestamp_pb2.Timestamp
         summary: str
         event_id: str
-        def __init__(self, state: _Optional[_Union[_events_pb2.EpisodeState, str]] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., summary: _Optional[str] = ..., event_id: _Optional[str] = ...) -> None: ...
+        told: _events_pb2.DriftDetected
+        def __init__(self, state: _Optional[_Union[_events_pb2.EpisodeState, str]] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., summary: _Optional[str] = ..., event_id: _Optional[str] = ..., told: _Optional[_Union[_events_pb2.DriftDetected, _Mapping]] = ...) -> None: ...
     LATEST_FIELD_NUMBER: _ClassVar[int]
     TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
     latest: _events_pb2.DriftDetected

@@ -281,7 +281,7 @@ class GateResult(_message.Message):
     def __init__(self, gate: _Optional[str] = ..., numbers: _Optional[_Mapping[str, float]] = ..., passed: _Optional[bool] = ..., reason: _Optional[str] = ..., not_measured: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "number", "stage", "artifact", "signature", "profile", "run_id", "gates", "cause", "correlation_id", "created_at", "created_by", "description", "tags", "stage_reason")
+    __slots__ = ("model", "number", "stage", "artifact", "signature", "profile", "run_id", "gates", "cause", "correlation_id", "created_at", "created_by", "description", "tags", "stage_reason", "causation_id")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +304,7 @@ class ModelVersion(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     STAGE_REASON_FIELD_NUMBER: _ClassVar[int]
+    CAUSATION_ID_FIELD_NUMBER: _ClassVar[int]
     model: str
     number: int
     stage: Stage
@@ -319,7 +320,8 @@ class ModelVersion(_message.Message):
     description: str
     tags: _containers.ScalarMap[str, str]
     stage_reason: str
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., profile: _Optional[_Union[Artifact, _Mapping]] = ..., run_id: _Optional[str] = ..., gates: _Optional[_Iterable[_Union[GateResult, _Mapping]]] = ..., cause: _Optional[str] = ..., correlation_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., stage_reason: _Optional[str] = ...) -> None: ...
+    causation_id: str
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., profile: _Optional[_Union[Artifact, _Mapping]] = ..., run_id: _Optional[str] = ..., gates: _Optional[_Iterable[_Union[GateResult, _Mapping]]] = ..., cause: _Optional[str] = ..., correlation_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., stage_reason: _Optional[str] = ..., causation_id: _Optional[str] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("name", "value", "step", "at")

@@ -10,13 +10,14 @@ from gyrostat_monitor.domain.judge import Judgement
 
 @dataclass(frozen=True)
 class Transition:
-    """A state that was told."""
+    """A state that was told; `told` is the episode as it was then."""
 
     state: str
     watermark_us: int
     at_us: int
     summary: str
     event_id: str
+    told: Episode
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class History:
             await tx.execute(
                 t.insert().values(
                     episode=episode.id, state=str(episode.state), watermark_us=episode.watermark_us, at_us=at_us,
-                    summary=episode.summary, event_id=event_id,
+                    summary=episode.summary, event_id=event_id, body=bodies.episode_text(episode),
                 )
             )  # fmt: skip
             for row in episode.exemplars:
@@ -82,7 +82,9 @@ class History:
     async def _told(self, tx: Any, row: Any) -> Told:
         t = tables.transitions
         rows = await tx.execute(select(t).where(t.c.episode == row.id).order_by(t.c.number))
-        transitions = tuple(Transition(r.state, r.watermark_us, r.at_us, r.summary, r.event_id) for r in rows)
+        transitions = tuple(
+            Transition(r.state, r.watermark_us, r.at_us, r.summary, r.event_id, bodies.episode(r.body)) for r in rows
+        )
         return Told(row.number, bodies.episode(row.body), transitions)
 
     async def episodes_of_row(self, row: str) -> list[str]:

@@ -45,7 +45,7 @@ episodes = Table(
 )  # fmt: skip
 transitions = Table(
     "transitions", METADATA, Column("number", _COUNTED, primary_key=True, autoincrement=True), _text("episode"),
-    _text("state"), _long("watermark_us"), _long("at_us"), _text("summary"), _text("event_id"),
+    _text("state"), _long("watermark_us"), _long("at_us"), _text("summary"), _text("event_id"), _text("body"),
     Index("transitions_episode", "episode"),
 )  # fmt: skip
 exemplars = Table("exemplars", METADATA, _text("row", key=True), _text("episode", key=True))

@@ -9,12 +9,15 @@ from gyrostat_registry.domain.rollout import Verdict
 
 @dataclass(frozen=True)
 class Heard:
-    """One state that an episode was heard in."""
+    """One state that an episode was heard in, with what was known then."""
 
     state: str
     watermark: datetime | None
     event_id: str
     at: datetime
+    summary: str = ""
+    features: tuple[str, ...] = ()
+    exemplars: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Episode:
     features: tuple[str, ...] = ()
     exemplars: tuple[str, ...] = ()
     heard: tuple[Heard, ...] = ()
+
+    def behind(self, event_id: str) -> Heard | None:
+        """What was heard when it caused something: in that event, else when it was first confirmed, else at first."""
+        confirmed = [heard for heard in self.heard if heard.state == "confirmed"]
+        caused = [heard for heard in self.heard if heard.event_id == event_id]
+        return next(iter([*caused, *confirmed, *self.heard]), None)
 
     def told_again(self, later: "Episode") -> "Episode":
         """This episode and what a later message says of it; exemplars and features once named stay known."""

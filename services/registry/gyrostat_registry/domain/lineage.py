@@ -114,12 +114,14 @@ def _causes(facts: Facts) -> Iterator[Node]:
                 yield Node("trigger", cause, "not an episode: a trigger or a person")
             continue
         states = " → ".join(heard.state for heard in episode.heard)
-        text = f"{episode.kind} of version {episode.version}, {states}; {episode.summary or 'no summary'}"
-        if episode.features:
-            text += f"; features: {', '.join(episode.features[:5])}"
-        if episode.exemplars:
-            text += f"; predictions that show it: {', '.join(episode.exemplars[:10])}"
-        yield Node("episode", episode.id, text, episode.heard[0].at if episode.heard else None)
+        behind = episode.behind(facts.version.causation_id)
+        text = f"{episode.kind} of version {episode.version}, {states}"
+        text += f"; {behind.summary if behind and behind.summary else 'no summary'}"
+        if behind and behind.features:
+            text += f"; features: {', '.join(behind.features[:5])}"
+        if behind and behind.exemplars:
+            text += f"; predictions that show it: {', '.join(behind.exemplars[:10])}"
+        yield Node("episode", episode.id, text, behind.at if behind else None)
 
 
 def _parent(facts: Facts) -> Iterator[Node]:
@@ -151,7 +153,8 @@ def _missing_causes(facts: Facts) -> Iterator[str]:
     if not named:
         yield "cause: none was named when the version was registered"
     for cause in named:
-        if cause in known and not known[cause].exemplars:
+        behind = known[cause].behind(facts.version.causation_id) if cause in known else None
+        if cause in known and not (behind and behind.exemplars):
             yield f"predictions: episode {cause} named none that show it"
         elif cause not in known and _UUID.fullmatch(cause):
             yield f"episode {cause}: no drift.detected record of it was heard"

@@ -107,13 +107,16 @@ def episode_of(received: Received) -> Episode:
     if not said.episode_id or not said.model:
         raise InvalidInput("drift.detected needs an episode and a model")
     state = _STATES.get(said.state, "unspecified")
-    heard = Heard(state, from_proto(said.watermark), received.event.id, received.event.time)
+    features = tuple(f.text or f"{f.feature} {f.statistic} {f.value:.3g}" for f in said.features[:20])
+    exemplars = tuple(said.exemplars[:100])
+    heard = Heard(
+        state, from_proto(said.watermark), received.event.id, received.event.time, said.summary, features, exemplars
+    )
     return Episode(
         id=said.episode_id, environment=said.environment or DEFAULT_ENVIRONMENT, model=said.model,
         version=said.version, kind=_KINDS.get(said.kind, "unspecified"), state=state,
         started_at=from_proto(said.started_at), severity=said.severity, effect=said.effect, summary=said.summary,
-        features=tuple(f.text or f"{f.feature} {f.statistic} {f.value:.3g}" for f in said.features[:20]),
-        exemplars=tuple(said.exemplars[:100]), heard=(heard,),
+        features=features, exemplars=exemplars, heard=(heard,),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What is remembered of episodes, judgements, trainings, replicas and the audit log."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select
@@ -39,6 +40,12 @@ class History(OnConnection):
     async def judgements_of(self, model: str, version: int) -> tuple[Judgement, ...]:
         """All of one candidate, oldest first."""
         query = select(judgements.c.body).where(judgements.c.model == model, judgements.c.version == version)
+        bodies = (await self._tx.execute(query.order_by(judgements.c.number))).scalars()
+        return tuple(loaded(Judgement, body) for body in bodies)
+
+    async def judgements_named(self, event_ids: Sequence[str]) -> tuple[Judgement, ...]:
+        """Those that were heard of, oldest first."""
+        query = select(judgements.c.body).where(judgements.c.event_id.in_(sorted(set(event_ids))))
         bodies = (await self._tx.execute(query.order_by(judgements.c.number))).scalars()
         return tuple(loaded(Judgement, body) for body in bodies)
 

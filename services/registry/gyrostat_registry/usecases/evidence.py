@@ -40,12 +40,15 @@ class Evidence:
             run = await tx.run(version.run_id) if version.run_id else None
             named = [await tx.episode(cause) for cause in causes(version, run)]
             promotions = await tx.promotions_of(model, version.number)
+            # A champion may be one again because another version was taken back: the verdict was about that one.
+            caused = await tx.judgements_named([one.causation_id for one in promotions if one.causation_id])
+            judgements = {one.event_id: one for one in (*await tx.judgements_of(model, version.number), *caused)}
             facts = Facts(
                 version=version, stage=str((await views(tx, model, (version,)))[0].stage), run=run,
                 trainings=await tx.trainings_of(version.run_id) if version.run_id else (),
                 episodes=tuple(episode for episode in named if episode is not None),
                 rollouts=await tx.rollouts_of(model, version.number),
-                judgements=await tx.judgements_of(model, version.number), promotions=promotions,
+                judgements=tuple(judgements.values()), promotions=promotions,
                 parent=await tx.version(model, version.parent) if version.parent else None,
             )  # fmt: skip
         return chain(facts)

@@ -41,7 +41,8 @@ class TrainingSpec:
     @classmethod
     def from_json(cls, text: str) -> TrainingSpec:
         fields: dict[str, Any] = json.loads(text)
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        whole: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in fields.items()}
+        return cls(**whole)
 
 
 def merged_parameters(*texts: str) -> dict[str, Any]:
