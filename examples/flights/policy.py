@@ -77,7 +77,8 @@ def _rollout_policy() -> model_pb2.RolloutPolicy:
         # Flights of one day share their weather: two days' worth of pairs before anything is decided on them.
         min_paired_rows=2_000,
         min_exposure=100,
-        max_step_s=DAY_S,
+        # A step waits two days for answers of its own; then what both versions scored decides alone.
+        max_step_s=2 * DAY_S,
         # 0.02 of log loss is a twenty-fifth of what the model has; the gate below asks the same of the past.
         loss_margin=0.02,
         # The evidence counts days of weather for what they are worth; one error in twenty is then a week's patience.

@@ -36,6 +36,8 @@ class Pace:
     """How fast the event clock may run; `days_per_s` 0 means as fast as the system follows."""
 
     ahead_s: float = 2 * DAY_S
+    # Well below the longest step of a canary, so that it is judged with answers of its own.
+    ahead_of_canary_s: float = DAY_S
     ahead_of_training_s: float = 2 * DAY_S
     outcomes_ahead: int = 1_500
     days_per_s: float = 0.0
@@ -128,10 +130,15 @@ class Replay:
         if self._pace.days_per_s:
             await asyncio.sleep((to_us - self.clock_us) / 1e6 / DAY_S / self._pace.days_per_s)
         first_us = int(self.traffic.request_us[0])
-        limit = self._pace.ahead_s * 1e6
-        await self._wait("the monitor", lambda: to_us - max(self._watch.picture.watermark_us, first_us) <= limit)
+        await self._wait(
+            "the monitor", lambda: to_us - max(self._watch.picture.watermark_us, first_us) <= self._ahead_us()
+        )
         await self._wait("the join", lambda: self._next_landing - self._outcomes_seen() <= self._pace.outcomes_ahead)
         await self._wait("a training", lambda: not self._too_far_into_training(to_us))
+
+    def _ahead_us(self) -> float:
+        canary = self._watch.picture.plan.canary_weight > 0
+        return 1e6 * (min(self._pace.ahead_s, self._pace.ahead_of_canary_s) if canary else self._pace.ahead_s)
 
     def _outcomes_seen(self) -> int:
         return int(self._watch.picture.status.outcomes_received)

@@ -87,17 +87,17 @@ class Watch:
                 await asyncio.gather(*tasks)
 
     async def look_at_status(self) -> None:
-        """The monitor's watermark and counts."""
+        """The monitor's watermark and counts, and the plan in force."""
         request = monitor_pb2.GetMonitorStatusRequest(model=MODEL)
         reply = await self._services.monitor.GetMonitorStatus(request, timeout=CALL_TIMEOUT_S)
         if reply.models:
             self.picture.status = reply.models[0]
+        plan = await self._services.registry.GetPlan(registry_pb2.GetPlanRequest(model=MODEL), timeout=CALL_TIMEOUT_S)
+        self.picture.plan = plan.plan
 
     async def look_at_facts(self) -> None:
-        """Plan, roll-outs, episodes, runs and decisions."""
+        """Roll-outs, episodes, runs and decisions."""
         s, picture = self._services, self.picture
-        plan = await s.registry.GetPlan(registry_pb2.GetPlanRequest(model=MODEL), timeout=CALL_TIMEOUT_S)
-        picture.plan = plan.plan
         picture.rollouts = await every(
             s.registry.ListRollouts, registry_pb2.ListRolloutsRequest(model=MODEL), "rollouts"
         )
