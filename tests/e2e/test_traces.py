@@ -13,6 +13,7 @@ from support.waiting import eventually
 
 pytestmark = [pytest.mark.timeout(180)]
 
+CALLS = 1_024
 # From effect to cause: how the name of each span on the way begins.
 STEPS = ("send prediction.logged", "process prediction.logged", "archive")
 
@@ -22,8 +23,8 @@ async def test_parents_and_links_lead_from_every_call_to_its_archive_commit(otlp
     async with a_system(environ) as system, client_of(system) as client:
         await a_live_model(client, "traced")
         traffic = Traffic(client, "traced")
-        # 64 calls of 16 rows: micro-batches of 256 rows hold several calls each.
-        await asyncio.gather(*(traffic.send(rows=16, outcomes=False) for _ in range(64)))
+        # A call a row: a micro-batch of 256 rows holds 256 calls.
+        await asyncio.gather(*(traffic.send(rows=1, outcomes=False) for _ in range(CALLS)))
         last = list(traffic.sent)[-1]
         await eventually(lambda: archived(client, "traced", last), "it is archived")
         events = client.events.tail(["prediction.logged"], model="traced", from_beginning=True, follow=False)
@@ -35,7 +36,7 @@ async def _all_reached(receiver: Receiver) -> bool:
     """Walk from each span of ModelInfer over children and links to send, process and archive."""
     spans = list(receiver.spans)
     calls = [span for span in spans if span.name.endswith("ModelInfer") and span.service.endswith("inference")]
-    return len(calls) == 64 and all(_reached(spans, call) for call in calls)
+    return len(calls) == CALLS and all(_reached(spans, call) for call in calls)
 
 
 def _reached(spans: list[ReceivedSpan], call: ReceivedSpan) -> bool:
