@@ -109,7 +109,8 @@ def core_of(settings: Settings, db: Database, clock: Clock, ids: Ids) -> Core:
     return Core(
         stores, records, counts, joins, history, announcer, archive, known, Observe(stores, known, join, advance),
         TakeInOutcomes(stores, known, join, advance), RecordOutcomes(records, announcer, known, ids),
-        ApplyPlan(stores, teller, judging, known), Archiving(archive, records, joins), Queries(stores, archive, known),
+        ApplyPlan(stores, teller, judging, known), Archiving(archive, joins, known),
+        Queries(stores, archive, known),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
@@ -9,10 +10,12 @@ from typing import Protocol
 
 from gyrostat_monitor.domain.errors import OutcomeInvalid
 from gyrostat_monitor.domain.frames import LARGEST, NAME_BYTES, is_model_name, is_name, parse_row_id, row_id
+from gyrostat_monitor.domain.policy import DIGEST, PLAIN, Policy
 
 MAX_AHEAD_US = 300_000_000
 LAST_ROW = 2**31 - 1
 HEAVIEST = 1e6
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,15 @@ class Claim(Protocol):
     def weight(self) -> float: ...
 
 
-def check(claim: Claim, task: str | None, now_us: int) -> None:
-    """Raises OutcomeInvalid with what is wrong. `task` None: the model is not known here yet."""
+def check(claim: Claim, policy: Policy | None, now_us: int) -> None:
+    """Raises OutcomeInvalid with what is wrong. `policy` None: the model is not known here yet."""
     if not claim.model:
         raise OutcomeInvalid("the outcome names no model")
     if not is_model_name(claim.model):
         raise OutcomeInvalid(f"{claim.model[:80]!r} is no model: 1 to 63 of a-z, 0-9, - and _")
     _check_names(claim)
-    _check_value(claim, task)
+    _check_entity(claim, policy)
+    _check_value(claim, policy.task if policy else None)
     if claim.observed_us is None:
         raise OutcomeInvalid("observed_at is required: when it became true")
     for what, at_us in (("observed_at", claim.observed_us), ("recorded_at", claim.recorded_us)):
@@ -124,6 +128,21 @@ def _check_names(claim: Claim) -> None:
     for named in (claim.ref.prediction, claim.ref.request):
         if named is not None and not 0 <= named[1] <= LAST_ROW:
             raise OutcomeInvalid(f"row {str(named[1])[:20]} is none: rows are numbered 0 to {LAST_ROW}")
+
+
+def _check_entity(claim: Claim, policy: Policy | None) -> None:
+    """An entity that the predictions may not hold in plain matches none of them, and its text would be kept here. The
+    message does not quote it: it goes into logs.
+    """
+    if claim.ref.entity is None or policy is None or policy.entity_kept == PLAIN:
+        return
+    who, others = f"{claim.model}: its entity, input '{policy.entity_input}',", "its prediction id or its request id"
+    if policy.entity_kept != DIGEST:
+        raise OutcomeInvalid(f"{who} is not kept (sensitivity): name the prediction by {others}")
+    if not _DIGEST.fullmatch(claim.ref.entity[0]):
+        raise OutcomeInvalid(
+            f"{who} is kept as a digest (sensitivity): name the prediction by the digest's 16 hex digits, {others}"
+        )
 
 
 def _check_value(claim: Claim, task: str | None) -> None:

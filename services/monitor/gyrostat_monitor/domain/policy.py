@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import gcd
 
 DAY_S = 86_400
+PLAIN, DIGEST, NOT_KEPT = "plain", "digest", "not kept"
 HOUR_S = 3_600
 
 
@@ -16,6 +17,8 @@ class Policy:
     task: str = "binary"
     score_output: str = ""
     entity_input: str = ""
+    entity_kept: str = PLAIN
+    """What predictions keep of an entity by the sensitivity of its input: PLAIN, DIGEST or NOT_KEPT."""
     owner: str = ""
     window_s: int = DAY_S
     min_window_rows: int = 1_000

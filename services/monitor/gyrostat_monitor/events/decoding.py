@@ -24,10 +24,13 @@ from gyrostat_monitor.domain.frames import (
 )
 from gyrostat_monitor.domain.outcomes import Outcome, Ref, by_prediction
 from gyrostat_monitor.domain.plan import Phase, Plan, ProfileRef, Rollout
-from gyrostat_monitor.domain.policy import Policy, RolloutPolicy
+from gyrostat_monitor.domain.policy import DIGEST, NOT_KEPT, PLAIN, Policy, RolloutPolicy
 
 PRODUCTION = "production"
 _TASKS = {models.TASK_MULTICLASS: "multiclass", models.TASK_REGRESSION: "regression"}
+_ENTITY_KEPT = {
+    models.SENSITIVITY_UNSPECIFIED: PLAIN, models.SENSITIVITY_PLAIN: PLAIN, models.SENSITIVITY_HASH: DIGEST,
+}  # fmt: skip
 _PHASES = {
     pb.ROLLOUT_PHASE_SHADOW: Phase.SHADOW,
     pb.ROLLOUT_PHASE_CANARY: Phase.CANARY,
@@ -125,8 +128,10 @@ def plan(m: pb.ServingPlan, correlation_id: str = "") -> Plan:
 def policy(spec: models.ModelSpec) -> Policy:
     """Monitoring as the spec says, defaults for what is absent."""
     d, w, label = Policy(), spec.monitor, spec.label
+    entity = spec.sensitivity.get(spec.entity_input, models.SENSITIVITY_UNSPECIFIED)
     return Policy(
-        _TASKS.get(spec.task, "binary"), spec.score_output, spec.entity_input, spec.owner or spec.team,
+        _TASKS.get(spec.task, "binary"), spec.score_output, spec.entity_input,
+        _ENTITY_KEPT.get(entity, NOT_KEPT), spec.owner or spec.team,
         w.window_s or d.window_s, w.min_window_rows or d.min_window_rows, w.lateness_s or d.lateness_s, w.fdr or d.fdr,
         w.effect_floor or d.effect_floor, w.loss_floor or d.loss_floor, w.confirm_windows or d.confirm_windows,
         label.horizon_s or d.horizon_s, label.lag_s, label.decision_threshold or d.threshold,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from gyrostat_monitor.domain.errors import OutcomeInvalid
 from gyrostat_monitor.domain.frames import Frame
 from gyrostat_monitor.domain.outcomes import Outcome
-from gyrostat_monitor.usecases.ports import ArchiveTables, Joins, Records
+from gyrostat_monitor.usecases.known import Known
+from gyrostat_monitor.usecases.ports import ArchiveTables, Joins
 
 OUTCOMES = "outcomes"
 
@@ -15,8 +17,8 @@ OUTCOMES = "outcomes"
 class Archiving:
     """Handlers return after the commit; the offset is committed after that."""
 
-    def __init__(self, archive: ArchiveTables, records: Records, joins: Joins) -> None:
-        self._archive, self._records, self._joins = archive, records, joins
+    def __init__(self, archive: ArchiveTables, joins: Joins, known: Known) -> None:
+        self._archive, self._joins, self._known = archive, joins, known
 
     async def frames(self, frames: Sequence[Frame]) -> int:
         """Rows archived."""
@@ -30,9 +32,14 @@ class Archiving:
         return rows
 
     async def outcomes(self, outcomes: Sequence[Outcome]) -> int:
-        """Rows archived; then those that found their prediction meanwhile."""
+        """Rows archived. What the join refuses is left out: there it becomes a dead letter, once."""
+        now = self._known.now_us()
         by_model: dict[str, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
+            try:
+                self._known.check(outcome, now)
+            except OutcomeInvalid:
+                continue
             by_model[outcome.model].append(outcome)
         rows = 0
         for model, group in sorted(by_model.items()):

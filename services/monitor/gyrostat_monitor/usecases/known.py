@@ -7,6 +7,7 @@ from gyrostat_common.profile import Profile
 from gyrostat_common.times import to_us
 from gyrostat_monitor.domain.errors import PlanBehind
 from gyrostat_monitor.domain.joins import Pairing
+from gyrostat_monitor.domain.outcomes import Claim, check
 from gyrostat_monitor.domain.plan import Plan, ProfileRef
 from gyrostat_monitor.domain.policy import Policy
 from gyrostat_monitor.domain.ticks import Layout
@@ -58,6 +59,11 @@ class Known:
         """The plan's, or the defaults."""
         plan = self._plans.get(model)
         return plan.policy if plan else Policy()
+
+    def check(self, claim: Claim, now_us: int) -> None:
+        """Raises OutcomeInvalid. What the spec says of values and entities counts from the model's first plan on."""
+        plan = self._plans.get(claim.model)
+        check(claim, plan.policy if plan else None, now_us)
 
     async def layout(self, model: str, version: int, arrived_us: int = 0) -> Layout:
         """The version's layout. Raises PlanBehind while its plan may still be on its way."""

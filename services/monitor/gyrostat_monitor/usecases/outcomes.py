@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gyrostat_common.ids import Ids
 from gyrostat_monitor.domain.errors import OutcomeInvalid
-from gyrostat_monitor.domain.outcomes import Outcome, Ref, check
+from gyrostat_monitor.domain.outcomes import Outcome, Ref
 from gyrostat_monitor.usecases.advance import Advance
 from gyrostat_monitor.usecases.join import Join
 from gyrostat_monitor.usecases.known import Known
@@ -48,9 +48,8 @@ class RecordOutcomes:
         now = self._known.now_us()
         accepted = []
         for i, g in enumerate(given):
-            plan = self._known.plan(g.model)
             try:
-                check(g, plan.policy.task if plan else None, now)
+                self._known.check(g, now)
             except OutcomeInvalid as error:
                 raise OutcomeInvalid(f"outcome {i}: {error}") from None
             assert g.observed_us is not None
@@ -74,8 +73,7 @@ class TakeInOutcomes:
         """(event source, outcome) in order. Raises OutcomeInvalid for a record that no prediction could have."""
         now = self._known.now_us()
         for _, o in batch:
-            plan = self._known.plan(o.model)
-            check(o, plan.policy.task if plan else None, now)
+            self._known.check(o, now)
         by_model: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
         for source, outcome in batch:
             by_model[outcome.model][source].append(replace(outcome, ingested_us=now, event_source=source))
