@@ -79,7 +79,7 @@ def entity(given: Any, metadata: Iterable[tuple[str, Any]]) -> str:
     if given is None:
         given = next((value for key, value in metadata if key == _ENTITY_METADATA), "")
     if isinstance(given, bool | float):
-        raise WrongParameter(f"{ENTITY} is a text, not {_short(given)}")
+        raise WrongParameter(f"{ENTITY} is a text, not a {type(given).__name__}")  # it may be a secret
     return _name(ENTITY, str(given))
 
 
