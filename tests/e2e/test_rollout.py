@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -76,6 +77,7 @@ async def test_autopilot_off_in_mid_canary_freezes_the_weights_and_rollback_stil
         return (await client.rollouts.get(started.id)).state == CANARY
 
     await _until(client, traffic, in_canary, "the canary has begun")
+    switched = time.monotonic()
     await client.models.set_autopilot("off", "frozen", reason="an incident elsewhere")
     settled = await client.plans.get("frozen")
 
@@ -84,6 +86,8 @@ async def test_autopilot_off_in_mid_canary_freezes_the_weights_and_rollback_stil
         return answer.revision
 
     await becomes(answering, settled.revision)
+    # The promise is two seconds: what was on its way when the switch was turned is served by then, and nothing after.
+    assert time.monotonic() - switched < 2.0
     # Ten hours of event time go by: enough for two more steps, were it not held.
     for _ in range(60):
         await asyncio.gather(*(traffic.send(rows=10) for _ in range(10)))
