@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,12 @@ class Scripted:
         self.broken = False
         self.runs = 0
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
+    def run(
+        self,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        within_s: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Sequence[npt.NDArray[Any]]:
         self.runs += 1
         if self.broken:
             raise ScoringFailed(f"flights:{self.number} could not score these inputs")

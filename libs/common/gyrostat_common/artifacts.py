@@ -14,7 +14,7 @@ from obstore import get_async, head_async, put_async
 from obstore.exceptions import BaseError
 
 from gyrostat_common import storage
-from gyrostat_common.errors import InvalidInput, NotFound
+from gyrostat_common.errors import InvalidInput, NotFound, Unavailable
 from gyrostat_common.ids import uuid7
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -104,6 +104,8 @@ class ArtifactStore:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(target)
+        except OSError as error:
+            raise Unavailable(f"{into_folder} cannot be written: {error}") from error
         finally:
             partial.unlink(missing_ok=True)
         return target

@@ -15,12 +15,13 @@ from gyrostat_common import bus, oip, rpc, telemetry
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.bus import Producer, StateReader
 from gyrostat_common.clock import SystemClock
+from gyrostat_common.errors import Unavailable
 from gyrostat_common.health import Health
 from gyrostat_inference.clients import RegistryArtifacts
 from gyrostat_inference.domain.books import Books, added
 from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.domain.plan import Plan
-from gyrostat_inference.engine import OnnxEngine
+from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.events import plans
 from gyrostat_inference.events.heartbeat import heartbeat
 from gyrostat_inference.service import metrics
@@ -52,7 +53,8 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         room = _room(settings)
         answers, shadows, shipper = await stack.enter_async_context(_spooling(settings, replica, room))
 
-        apply_plan = _apply_plan(settings, models, changed)
+        limits = stack.enter_context(RunLimits(settings.longest_run_s))
+        apply_plan = _apply_plan(settings, models, changed, limits)
         await apply_plan.restore()
         log_bus = await stack.enter_async_context(bus.open(settings.kafka))
         producer = await stack.enter_async_context(log_bus.producer())
@@ -64,7 +66,7 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         health.need(readiness.reason)
         health.alarm("kafka", lambda: producer.problem)
         health.alarm("serving.plan", lambda: state.problem)
-        _watched(health, models, shipper, room)
+        _watched(health, models, shipper, room, (answers, shadows))
 
         logging = Logging(settings.spool_strict, settings.spool_on_full)
         predict = Predict(models, answers, shadows, metrics.Meters(), oip.to_raw, logging)
@@ -87,22 +89,24 @@ def _room(settings: Settings) -> Room:
     return room
 
 
-def _watched(health: Health, models: LiveModels, shipper: "ShipperProcess", room: Room) -> None:
+def _watched(
+    health: Health, models: LiveModels, shipper: "ShipperProcess", room: Room, spools: tuple[Spool, ...]
+) -> None:
     """The models are parts of our health; what goes on without us is an alarm, and no reason to go away."""
     health.parts(lambda: {live.plan.model: live.ready for live in models.models()})
     health.alarm("plan", models.problem)
     health.alarm("shipper", lambda: shipper.problem)
-    health.alarm("spool", lambda: _filling(room))
+    health.alarm("spool", lambda: _filling(room, spools))
 
 
-def _apply_plan(settings: Settings, models: LiveModels, changed: asyncio.Event) -> ApplyPlan:
+def _apply_plan(settings: Settings, models: LiveModels, changed: asyncio.Event, limits: RunLimits) -> ApplyPlan:
     cache = Path(settings.cache_folder)
     sources: list[Source] = [ArtifactStore(settings.artifacts_uri)]
     if settings.registry_address:
         sources.append(RegistryArtifacts(settings.registry_address))
     artifacts = ArtifactFiles(cache / "artifacts", sources)
     key = hash_key(cache / "hash.key", settings.hash_key.get_secret_value())
-    loader = LoadVersion(artifacts, OnnxEngine(), ProfileFiles(), key)
+    loader = LoadVersion(artifacts, OnnxEngine(limits, settings.model_memory_bytes), ProfileFiles(), key)
     return ApplyPlan(models, loader, PlanFiles(cache / "plans", plans.decode_plan), LogLines(), changed.set)
 
 
@@ -117,6 +121,9 @@ class LogLines:
 
     def held_up(self, plan: Plan, reason: str) -> None:
         log.error("plan_held_up", model=plan.model, revision=plan.revision, reason=reason)
+
+    def not_cached(self, plan: Plan, reason: str) -> None:
+        log.error("plan_not_cached", model=plan.model, revision=plan.revision, reason=reason)
 
 
 class Readiness:
@@ -155,8 +162,13 @@ class Readiness:
         return self._producer.problem is not None or self._now() - self._began > KAFKA_DOWN_S
 
 
-def _filling(room: Room) -> str | None:
-    """Answers are dropped, or refused, when the spool is full."""
+def _filling(room: Room, spools: tuple[Spool, ...]) -> str | None:
+    """Answers are dropped, or refused, when the spool is full or the disk refuses."""
+    refused = next((spool.problem for spool in spools if spool.problem is not None), None)
+    if refused is not None:
+        return refused
+    if room.disk_full:
+        return "the disk of the spool is full: new answers are not kept until there is room"
     if room.used_ratio < SPOOL_ALARM:
         return None
     return f"{room.used_ratio:.0%} of the spool's room is taken by answers that are not shipped"
@@ -206,7 +218,7 @@ async def _tend(room: Room, *spools: Spool) -> None:
     for spool in spools:
         try:
             await spool.tend()
-        except OSError as error:
+        except (OSError, Unavailable) as error:
             log.error("spool_not_flushed", spool=spool.spool_id, error=str(error))
 
 

@@ -29,6 +29,12 @@ class Settings(ServiceSettings, service="inference"):
         description="Key of the digests of hashed inputs, at least 16 characters, the same for all replicas; "
         "empty: each makes its own",
     )
+    longest_run_s: float = Field(
+        10.0, gt=0, description="A run of a graph that takes longer is stopped; an endless one would keep its thread"
+    )
+    model_memory_bytes: int = Field(
+        4 * 1024**3, ge=64 * 1024**2, description="Most memory of all graphs together, weights and values of runs"
+    )
     spool_folder: str = Field("{data}/inference/spool", description="Answers on their way to Kafka")
     spool_max_bytes: int = Field(2 * 1024**3, ge=1024**2, description="Most bytes that may wait in the spool")
     spool_max_age_s: float = Field(24 * 3600, gt=0, description="Oldest answer that may wait in the spool, seconds")

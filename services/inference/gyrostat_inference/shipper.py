@@ -62,6 +62,9 @@ class Shipper:
             journal = Journal(folder, self._partitions)
         except (Taken, FileNotFoundError):
             return
+        except OSError as error:  # tried again at the next look
+            log.error("spool_not_adopted", spool=folder.name, error=str(error))
+            return
         log.info("spool_adopted", spool=folder.name, writer_alive=writer_alive(folder))
         task = asyncio.create_task(self._ship(folder, journal), name=folder.name)
         self._tasks[folder] = task

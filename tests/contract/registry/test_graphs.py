@@ -1,6 +1,8 @@
 """Graphs are read in a child process, and whatever is no graph to be served is refused with the reason."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from gyrostat_registry.domain.errors import BadArtifact
 from gyrostat_registry.domain.version import TensorSpec
 from gyrostat_registry.engine.reader import GraphReader
+from support.attacks import PATH_LIKE, REFUSED_BY_BOTH, REFUSED_BY_THE_REGISTRY
 from support.registry import onnx_bytes
 
 
@@ -93,6 +96,8 @@ BAD = {
     "broken": broken_graph(),
     "no graph": bytes(onnx.ModelProto(ir_version=9).SerializeToString()),
     "complex": model_of([tensor("x", TensorProto.COMPLEX64, [1])], [tensor("out", TensorProto.COMPLEX64, [1])]),
+    **REFUSED_BY_BOTH,
+    **REFUSED_BY_THE_REGISTRY,
 }
 
 
@@ -100,7 +105,7 @@ BAD = {
 async def test_what_cannot_be_served_is_refused(reader: GraphReader, tmp_path: Path, name: str) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(BAD[name])
-    with pytest.raises(BadArtifact, match="the artifact cannot"):
+    with pytest.raises(BadArtifact, match="the artifact cannot be served: "):
         await reader.signature(path)
 
 
@@ -109,3 +114,38 @@ async def test_a_reader_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     path.write_bytes(onnx_bytes())
     with pytest.raises(BadArtifact, match=r"within 0\.001 s"):
         await GraphReader(timeout_s=0.001).signature(path)
+
+
+async def test_a_name_that_looks_like_a_path_is_a_name(reader: GraphReader, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(PATH_LIKE)
+    assert (await reader.signature(path)).inputs[0].name == "../../etc/passwd"
+
+
+FLIPPED = """
+import sys, random
+from gyrostat_registry.engine.graph import Refused, read
+whole = open(sys.argv[1], "rb").read()
+for seed in range(300):
+    draw = random.Random(seed)
+    bad = bytearray(whole[: draw.randrange(1, len(whole))] if seed % 3 == 0 else whole)
+    for _ in range(draw.randrange(1, 9)):
+        bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
+    with open(sys.argv[2], "wb") as file:
+        file.write(bad)
+    try:
+        read(sys.argv[2])
+    except Refused:
+        pass
+    except Exception as error:
+        sys.exit(f"seed {seed}: {error!r}")
+"""
+
+
+def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
+    """Three hundred files, cut off or with up to eight bits turned, in one child: a crash would be its end."""
+    whole = tmp_path / "whole.onnx"
+    whole.write_bytes(onnx_bytes())
+    command = [sys.executable, "-c", FLIPPED, str(whole), str(tmp_path / "bad.onnx")]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert child.returncode == 0, child.stderr[-500:]

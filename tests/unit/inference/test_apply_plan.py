@@ -27,6 +27,8 @@ class FakeLoader:
 
 
 class FakeCache:
+    full = False
+
     def __init__(self, *plans: Plan) -> None:
         self.plans = {plan.model: plan for plan in plans}
 
@@ -34,6 +36,8 @@ class FakeCache:
         return [(plan, b"") for plan in self.plans.values()]
 
     def write(self, plan: Plan, raw: bytes) -> None:
+        if self.full:
+            raise Unavailable("no space left on device")
         self.plans[plan.model] = plan
 
 
@@ -45,6 +49,9 @@ class Silent:
         pass
 
     def held_up(self, plan: Plan, reason: str) -> None:
+        pass
+
+    def not_cached(self, plan: Plan, reason: str) -> None:
         pass
 
 
@@ -166,3 +173,23 @@ async def test_another_sensitivity_takes_effect_without_loading_again():
     assert live is not None
     assert live.loaded[4].keeping.of("x", "FP32") is Sensitivity.DROP
     assert bench.loader.loads == [4]
+
+
+async def test_a_plan_that_the_disk_does_not_take_is_in_force_and_cached_when_there_is_room():
+    bench = Bench()
+    bench.cache.full = True
+    again = await bench.follow(a_plan(4, 7))
+    assert (bench.revision, bench.cache.plans) == (7, {})
+    assert again is not None, "tried again"
+    bench.cache.full = False
+    assert await bench.cases.work() is None
+    assert bench.cache.plans["flights"].revision == 7
+    assert bench.loader.loads == [4], "nothing is loaded a second time for it"
+
+
+async def test_a_version_for_which_the_disk_has_no_room_holds_up_only_its_own_plan():
+    bench = Bench()
+    await bench.follow(a_plan(4, 7))
+    bench.loader.refuse[5] = OSError(28, "No space left on device")
+    assert await bench.follow(a_plan(5, 8)) is not None
+    assert bench.revision == 7

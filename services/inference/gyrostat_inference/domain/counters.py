@@ -30,6 +30,8 @@ class Counters:
     executions: int = 0
     pinned: int = 0
     last_inference_ms: int = 0
+    slow: bool = False
+    """A small request once held everybody up: its runs are off the event loop from then on."""
 
     def ran(self, rows: int, ns: int) -> None:
         """One run of the graph."""

@@ -39,6 +39,10 @@ class ScoringFailed(InvalidInput):
     """The graph refused these inputs, in every version that might have answered."""
 
 
+class RunTooLong(ScoringFailed):
+    """The graph did not come to an end with these inputs in the time that a run may take."""
+
+
 class SpoolFull(Overloaded):
     """The spool has no room, and the setting says to refuse."""
 

@@ -4,7 +4,7 @@ A request holds the LiveModel that it began with; the versions that only an old 
 holds it is through.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,8 +23,15 @@ class Scorer(Protocol):
 
     signature: Signature
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
-        """All outputs, in the graph's order. Raises ScoringFailed when the graph refuses the values."""
+    def run(
+        self,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        within_s: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Sequence[npt.NDArray[Any]]:
+        """All outputs, in the graph's order. Raises ScoringFailed when the graph refuses the values, RunTooLong when it
+        was stopped: after `within_s` (None: the longest run of the settings), or when `gone` says that nobody waits.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
+from gyrostat_inference.domain.errors import ModelRefused, RunTooLong, ScoringFailed
 from gyrostat_inference.domain.plan import Signature, TensorSpec
+from gyrostat_inference.engine.limits import RunLimits
 
 _DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -51,18 +52,19 @@ _ONNX_BFLOAT16 = 16
 class Graph:
     """Thread-safe. `intra_op_threads` 1 makes answers equal to the byte, whatever else runs."""
 
-    def __init__(self, name: str, path: Path, intra_op_threads: int) -> None:
+    def __init__(self, name: str, path: Path, intra_op_threads: int, limits: RunLimits) -> None:
         """Raises ModelRefused when ONNX Runtime cannot open the file, or a tensor has no datatype in the protocol."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.use_env_allocators", "1")  # the one with a limit
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelRefused(f"ONNX Runtime cannot open it: {_line(error)}") from error
-        self._name = name
+        self._name, self._limits = name, limits
         self.signature = Signature(
             tuple(_spec("input", node) for node in self._session.get_inputs()),
             tuple(_spec("output", node) for node in self._session.get_outputs()),
@@ -71,17 +73,31 @@ class Graph:
         every = (*self.signature.inputs, *self.signature.outputs)
         self._has_bfloat16 = any(spec.datatype == "BF16" for spec in every)
 
-    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
-        """All outputs, in the graph's order. Raises ScoringFailed; its message holds no values."""
-        try:
-            if self._has_bfloat16:
-                return self._run_with_bfloat16(inputs)
-            outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, inputs)
-            return outputs
-        except Exception as error:
-            raise ScoringFailed(f"{self._name} could not score these inputs: {_line(error)}") from error
+    def run(
+        self,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        within_s: float | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Sequence[npt.NDArray[Any]]:
+        """All outputs, in the graph's order. Raises ScoringFailed; its message holds no values. RunTooLong: it was
+        stopped after `within_s` (None: the longest run), or because nobody waits any more, which `gone` tells.
+        """
+        with self._limits.run(within_s, gone) as options:
+            try:
+                if self._has_bfloat16:
+                    return self._run_with_bfloat16(inputs, options)
+                outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, inputs, options)
+                return outputs
+            except Exception as error:
+                if options.terminate:
+                    limit_s = min(within_s or self._limits.longest_s, self._limits.longest_s)
+                    text = f"{self._name} did not come to an end with these inputs within {limit_s:g} s and was stopped"
+                    raise RunTooLong(text) from error
+                raise ScoringFailed(f"{self._name} could not score these inputs: {_line(error)}") from error
 
-    def _run_with_bfloat16(self, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
+    def _run_with_bfloat16(
+        self, inputs: Mapping[str, npt.NDArray[Any]], options: ort.RunOptions
+    ) -> Sequence[npt.NDArray[Any]]:
         """numpy has no bfloat16: its two bytes are uint16 here, and values go in and out by their memory."""
         values = {}
         for spec in self.signature.inputs:
@@ -90,7 +106,7 @@ class Graph:
                 values[spec.name] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, _ONNX_BFLOAT16)
             else:
                 values[spec.name] = ort.OrtValue.ortvalue_from_numpy(array)
-        outputs = self._session.run_with_ort_values(self._output_names, values)
+        outputs = self._session.run_with_ort_values(self._output_names, values, options)
         return [_array(spec, value) for spec, value in zip(self.signature.outputs, outputs, strict=True)]
 
     def warm(self) -> None:

@@ -12,13 +12,18 @@ from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
 from gyrostat_inference.domain.live import Scorer
 from gyrostat_inference.domain.plan import Signature, TensorSpec
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits, limit_memory
 
 TRIAL_S = 90.0
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
 
 
 class OnnxEngine:
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU; no run is longer than `limits` say, and all graphs have `memory_bytes` together."""
+
+    def __init__(self, limits: RunLimits, memory_bytes: int) -> None:
+        self._limits, self._memory_bytes = limits, memory_bytes
+        limit_memory(memory_bytes)
 
     async def try_out(self, path: Path, threads: int) -> Signature:
         """The signature, as a process of its own saw it. Raises ModelRefused, also for a crash and for hanging."""
@@ -26,6 +31,7 @@ class OnnxEngine:
         with tempfile.TemporaryDirectory(prefix="gyrostat-trial-") as folder:
             trial = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "gyrostat_inference.engine.trial", str(path), str(threads),
+                str(self._limits.longest_s), str(self._memory_bytes),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 cwd=folder, env=environment,
             )  # fmt: skip
@@ -42,7 +48,7 @@ class OnnxEngine:
 
     async def open(self, name: str, path: Path, threads: int) -> Scorer:
         def opened() -> Graph:
-            graph = Graph(name, path, threads)
+            graph = Graph(name, path, threads, self._limits)
             graph.warm()
             return graph
 

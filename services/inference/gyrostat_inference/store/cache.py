@@ -12,12 +12,13 @@ from urllib.parse import quote
 import numpy as np
 import structlog
 
-from gyrostat_common.errors import GyrostatError, InvalidInput
+from gyrostat_common.errors import GyrostatError, InvalidInput, Unavailable
 from gyrostat_common.profile import Numeric, Profile
 from gyrostat_inference.domain.plan import ArtifactRef, Plan
 from gyrostat_inference.domain.sensitivity import Bins, levels
 
 log = structlog.get_logger(__name__)
+KEY_BYTES = 32
 
 
 class PlanFiles:
@@ -39,15 +40,23 @@ class PlanFiles:
                 log.warning("cached_plan_unreadable", file=path.name, error=str(error))
 
     def write(self, plan: Plan, raw: bytes) -> None:
-        """Replaces the model's file in one rename."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{quote(plan.model, safe='')}.plan"
-        fresh = path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
+        """Replaces the model's file in one rename. Raises Unavailable; the old file is still whole then."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _replace(self._folder / f"{quote(plan.model, safe='')}.plan", raw)
+        except OSError as error:
+            raise Unavailable(f"the cache folder cannot be written: {error}") from error
+
+
+def _replace(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Whole or not at all, whatever the disk says."""
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path)
 
 
 class Source(Protocol):
@@ -103,13 +112,9 @@ def hash_key(path: Path, shared: str = "") -> bytes:
     """
     if shared:
         return hashlib.sha256(shared.encode()).digest()
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        key = secrets.token_bytes(32)
-        file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
-        os.write(file, key)
-        os.fsync(file)
-        os.close(file)
-        return key
+    if path.exists() and len(kept := path.read_bytes()) == KEY_BYTES:  # a disk once full may have left an empty one
+        return kept
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = secrets.token_bytes(KEY_BYTES)
+    _replace(path, key, 0o600)
+    return key

@@ -4,11 +4,13 @@
 rename, when it has grown. Final books of spools that are gone lie in `<root>/closed/`.
 """
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +48,11 @@ class Journal:
         self.progress = Progress()
         self.numbering = Numbering(partitions)
         self.unsettled: list[Cut] = []
-        self._file = os.open(folder / CUTS, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+        try:
+            self._file = os.open(folder / CUTS, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+        except OSError:
+            os.close(self._lock)
+            raise
         self._size = self._replay()
 
     def _replay(self) -> int:
@@ -97,8 +103,9 @@ class Journal:
                 segments.path_of(self.folder, base).unlink()
 
     def _append(self, note: dict[str, Any]) -> None:
+        """Raises OSError on a full disk; a note that stands there in part is then the last one, and read as none."""
         line = _line(note)
-        os.write(self._file, line)
+        _write_all(self._file, line)
         self._size += len(line)
 
     def _rewrite(self) -> None:
@@ -108,9 +115,14 @@ class Journal:
         data = b"".join(map(_line, notes))
         fresh = self.folder / (CUTS + ".new")
         file = os.open(fresh, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_APPEND, 0o600)
-        os.write(file, data)
-        os.fdatasync(file)
-        os.replace(fresh, self.folder / CUTS)
+        try:
+            _write_all(file, data)
+            os.fdatasync(file)
+            os.replace(fresh, self.folder / CUTS)
+        except OSError:
+            os.close(file)
+            fresh.unlink(missing_ok=True)
+            raise
         os.close(self._file)
         self._file, self._size = file, len(data)
 
@@ -124,8 +136,9 @@ class Journal:
         return True
 
     def publish(self, accepted: int) -> None:
-        """Lets the service see the books, which it sends with its heartbeat."""
-        _replace(self.folder / BOOKS, self.progress.books(self.spool_id, accepted))
+        """Lets the service see the books, which it sends with its heartbeat; on a full disk a little later."""
+        with suppress(OSError):
+            _replace(self.folder / BOOKS, self.progress.books(self.spool_id, accepted))
 
     def retire(self, accepted: int) -> None:
         """A dead spool is through: its books stay, its folder goes."""
@@ -154,8 +167,8 @@ def read_books(root: Path) -> dict[str, Books]:
     for path in [*root.glob(f"*/{BOOKS}"), *root.glob(f"{CLOSED}/*.json")] if root.exists() else []:
         try:
             found = Books(**json.loads(path.read_bytes()))
-        except FileNotFoundError:
-            continue  # closed between the look and the read
+        except (FileNotFoundError, ValueError, TypeError):
+            continue  # closed between the look and the read, or not whole after a power cut
         books[found.spool_id] = found
     return books
 
@@ -183,6 +196,13 @@ def _replace(path: Path, books: Books) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(books.as_dict()))
     os.replace(fresh, path)
+
+
+def _write_all(file: int, content: bytes) -> None:
+    """A disk that is nearly full takes a part and calls that a success."""
+    written = os.write(file, content)
+    if written != len(content):
+        raise OSError(errno.ENOSPC, f"{written} of {len(content)} bytes written: {os.strerror(errno.ENOSPC)}")
 
 
 def _sync(path: Path) -> None:

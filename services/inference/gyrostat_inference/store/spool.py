@@ -9,12 +9,14 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from gyrostat_common.errors import Unavailable
 from gyrostat_inference.domain.entries import Counted, Group, Rows, encode_group
 from gyrostat_inference.store import segments
 
@@ -24,6 +26,8 @@ LOCK, SEGMENT_BYTES, SEGMENT_AGE_S = "lock", 16 * 1024 * 1024, 60.0
 ALARM_RATIO = 0.8
 # Past the limit only counts are written; past this much more they are kept in memory until there is room.
 _COUNTS_ROOM = 64 * 1024 * 1024
+# Left free on the disk: the shipper's notes must find room, or nothing would ever be shipped and give room.
+KEEP_FREE_BYTES = 32 * 1024 * 1024
 _MOST_GROUPS = 4096
 
 
@@ -38,13 +42,16 @@ class Limits:
 class Room:
     """How full the spools below a root are, measured once a second for all their writers."""
 
-    def __init__(self, root: Path, limits: Limits) -> None:
+    def __init__(self, root: Path, limits: Limits, free_bytes: Callable[[Path], int] | None = None) -> None:
         self._root, self.limits = root, limits
+        self._free_bytes = free_bytes or _free_bytes
         self.used_bytes, self.oldest_s = 0, 0.0
-        self._announced = False
+        self.disk_full = self._announced = False
 
     @property
     def used_ratio(self) -> float:
+        if self.disk_full:
+            return 1.0
         return max(self.used_bytes / self.limits.bytes, self.oldest_s / self.limits.age_s)
 
     @property
@@ -64,16 +71,28 @@ class Room:
             if waiting:
                 oldest = max(oldest, now - waiting[0][1].st_mtime)
         self.used_bytes, self.oldest_s = used, oldest
+        self.disk_full = self._root.exists() and self._free_bytes(self._root) < KEEP_FREE_BYTES
         self._announce()
 
     def _announce(self) -> None:
         """One line when it fills past the alarm, one when there is room again."""
         filling = self.used_ratio >= ALARM_RATIO
         if filling and not self._announced:
-            log.error("spool_filling", used_ratio=round(self.used_ratio, 3), used_bytes=used_mb(self.used_bytes))
+            log.error(
+                "spool_filling",
+                used_ratio=round(self.used_ratio, 3),
+                used_bytes=used_mb(self.used_bytes),
+                disk_full=self.disk_full,
+            )
         elif self._announced and not filling:
             log.info("spool_has_room", used_ratio=round(self.used_ratio, 3))
         self._announced = filling
+
+
+def _free_bytes(folder: Path) -> int:
+    """What is left of the disk for us."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def used_mb(count: int) -> str:
@@ -90,6 +109,8 @@ class Spool:
         self.accepted = self.sampled_out = 0
         self.dropped: dict[str, int] = {}
         self._owed: dict[str, int] = {}
+        self.problem: str | None = None
+        """What the disk said to the last write; None when it took it."""
         self._numbers: dict[int, tuple[int, Group]] = {}
         self._last_number = 0
         self._defined: set[int] = set()
@@ -137,7 +158,8 @@ class Spool:
 
     @property
     def full(self) -> bool:
-        return self.room.full
+        """Whether rows would not be kept: no room, or a disk that refuses."""
+        return self.room.full or self.problem is not None
 
     def append(self, group: Group, rows: Rows) -> None:
         """Takes the rows in, or counts them as dropped where there is no room or the disk refuses."""
@@ -158,7 +180,7 @@ class Spool:
     def count(self, rows: int, reason: str) -> None:
         """Rows that are not kept: sampled out (reason "") or dropped. Written down, so that books survive a kill."""
         self._owed[reason] = self._owed.get(reason, 0) + rows
-        if self.room.used_bytes < self.room.limits.bytes + _COUNTS_ROOM:
+        if self.room.used_bytes < self.room.limits.bytes + _COUNTS_ROOM and not self.room.disk_full:
             self.settle()
 
     def settle(self) -> None:
@@ -177,39 +199,51 @@ class Spool:
         try:
             written = os.write(self._file, data)
         except OSError as error:
-            log.error("spool_write_failed", spool=self.spool_id, error=str(error))
-            written = -1
+            written, refusal = -1, str(error)
+        else:
+            refusal = "no room for the whole entry"
         if written == len(data):
             self._size += written
             self.room.used_bytes += written
+            if self.problem is not None:
+                log.info("spool_written_again", spool=self.spool_id)
+                self.problem = None
             return True
+        if self.problem is None:  # one line, not one per answer
+            log.error("spool_write_failed", spool=self.spool_id, error=refusal)
+        self.problem = f"the disk of the spool refuses: {refusal}"
         with suppress(OSError):
             os.ftruncate(self._file, self._size)  # never leave half an entry in front of the next one
             os.lseek(self._file, self._size, os.SEEK_SET)
         return False
 
     async def flush(self) -> None:
-        """Returns when everything appended so far is on the disk; calls that come together share one flush."""
+        """Returns when everything appended so far is on the disk; calls that come together share one flush. Raises
+        Unavailable when the disk refuses.
+        """
         wanted = self.accepted
         async with self._flushing:
             if self._synced < wanted:
                 reached, files = self.accepted, [*self._retired, os.dup(self._file)]
                 self._retired.clear()
-                await asyncio.to_thread(_sync_and_close, files)
+                try:
+                    await asyncio.to_thread(_sync_and_close, files)
+                except OSError as error:
+                    raise Unavailable(f"the disk of the spool refuses: {error}") from error
                 self._synced = reached
 
     async def until_room(self) -> None:
         """Returns when there is room again; measured once a second by `tend`."""
-        while self.room.full:
+        while self.full:
             self._freed.clear()
             await self._freed.wait()
 
     async def tend(self) -> None:
         """Once a second: counts owed, a new segment when the present one is old, a flush, those who wait for room."""
-        if not self.room.full:
-            self._freed.set()
-        if self._owed:
+        if self._owed and not self.room.disk_full:
             self.settle()
+        if not self.full:
+            self._freed.set()
         if time.monotonic() - self._born > SEGMENT_AGE_S and self._size > segments.FILE_HEAD.size:
             self._rotate()
         await self.flush()
@@ -217,14 +251,23 @@ class Spool:
     def close(self) -> None:
         """After this the shipper sees a spool without a writer, ships what is left and removes it."""
         self.settle()
-        _sync_and_close([*self._retired, self._file])
+        try:
+            _sync_and_close([*self._retired, self._file])
+        except OSError as error:
+            log.error("spool_not_flushed", spool=self.spool_id, error=str(error))
         os.close(self._lock)
 
 
 def _sync_and_close(files: list[int]) -> None:
+    refused: OSError | None = None
     for file in files:
-        os.fdatasync(file)
+        try:
+            os.fdatasync(file)
+        except OSError as error:
+            refused = error
         os.close(file)
+    if refused is not None:
+        raise refused
 
 
 def writer_alive(folder: Path) -> bool:

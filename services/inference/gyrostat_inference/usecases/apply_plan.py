@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from gyrostat_common.errors import GyrostatError
+from gyrostat_common.errors import GyrostatError, Unavailable
 from gyrostat_inference.domain.errors import ModelRefused
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, live_model
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, ServingSpec
@@ -29,7 +29,9 @@ class PlanCache(Protocol):
     """The last plan of each model, on disk."""
 
     def read(self) -> list[tuple[Plan, bytes]]: ...
-    def write(self, plan: Plan, raw: bytes) -> None: ...
+    def write(self, plan: Plan, raw: bytes) -> None:
+        """Raises Unavailable when the disk takes nothing."""
+        ...
 
 
 class Watcher(Protocol):
@@ -38,6 +40,7 @@ class Watcher(Protocol):
     def applied(self, plan: Plan) -> None: ...
     def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None: ...
     def held_up(self, plan: Plan, reason: str) -> None: ...
+    def not_cached(self, plan: Plan, reason: str) -> None: ...
 
 
 class ApplyPlan:
@@ -111,14 +114,23 @@ class ApplyPlan:
             or now.plan.revision == plan.revision
         ):
             self._models.swap(live_model(plan, loaded, failed))
-            if champion is None or champion.number in loaded:
-                self._cache.write(plan, raw)
             self._watcher.applied(plan)
+            cached = self._cached(plan, raw) if champion is None or champion.number in loaded else True
         else:
+            cached = True
             self._models.hold_up(plan, failed)
             self._watcher.held_up(plan, failed[champion.number])
         self._changed()
-        return not failed
+        return cached and not failed
+
+    def _cached(self, plan: Plan, raw: bytes) -> bool:
+        """False when the disk took nothing: the plan is in force, and is tried again for the sake of the cache."""
+        try:
+            self._cache.write(plan, raw)
+        except Unavailable as error:
+            self._watcher.not_cached(plan, str(error))
+            return False
+        return True
 
     async def _load_all(self, plan: Plan, now: LiveModel | None) -> tuple[dict[int, LoadedVersion], dict[int, str]]:
         loaded: dict[int, LoadedVersion] = {}
@@ -130,7 +142,7 @@ class ApplyPlan:
         for number, planned in versions:
             try:
                 loaded[number] = await self._version(plan, planned, now, have.get(number))
-            except (GyrostatError, ModelRefused) as error:
+            except (GyrostatError, ModelRefused, OSError) as error:  # OSError: no disk, no process for the trial
                 failed[number] = str(error)
                 self._watcher.not_loaded(plan.model, number, plan.revision, str(error))
         return loaded, failed

@@ -5,7 +5,11 @@ unless `strict` or `block` was asked for.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -16,14 +20,16 @@ from gyrostat_common.errors import GyrostatError
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
 from gyrostat_inference.domain.entries import ANSWER, SHADOW
-from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull
-from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion
+from gyrostat_inference.domain.errors import ModelUnknown, RunTooLong, ScoringFailed, SpoolFull
+from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, Scorer
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.tensors import chosen_outputs, rows_of
 from gyrostat_inference.usecases.record import AnswerLog, Scored, record
 
 # A run of more elements than this leaves the event loop: the hand-over to a thread costs about 60 µs.
 INLINE_ROWS = 64
+# The longest that one run may hold up all others; after it the same run begins again in a thread.
+INLINE_S = 0.1
 
 Encode = Callable[[npt.NDArray[Any]], bytes]
 
@@ -66,6 +72,8 @@ class Predict:
         self._models, self._answers, self._shadows = models, answers, shadows
         self._meters, self._encode, self._logging = meters, encode, logging
         self._queue: asyncio.Queue[_Shadow] = asyncio.Queue(1024)
+        # Threads of its own for each graph: one that never ends takes none from another.
+        self._threads: weakref.WeakKeyDictionary[Scorer, ThreadPoolExecutor] = weakref.WeakKeyDictionary()
 
     async def answer(self, call: Call) -> Answer:
         """Raises one of `domain.errors`; then nothing is logged, and the failure is counted."""
@@ -141,10 +149,15 @@ class Predict:
     async def _score(self, version: LoadedVersion, call: Call, rows: int) -> list[Output]:
         inputs = {spec.name: call.tensors[spec.name].values for spec in version.signature.inputs}
         started = perf_counter_ns()
-        if rows <= INLINE_ROWS:
-            arrays = version.scorer.run(inputs)
+        if rows <= INLINE_ROWS and not version.counters.slow:
+            try:
+                arrays = version.scorer.run(inputs, INLINE_S)
+                version.counters.slow = perf_counter_ns() - started > INLINE_S * 1e9
+            except RunTooLong:
+                version.counters.slow = True
+                arrays = await self._off_the_loop(version.scorer, inputs)
         else:
-            arrays = await asyncio.to_thread(version.scorer.run, inputs)
+            arrays = await self._off_the_loop(version.scorer, inputs)
         ran = perf_counter_ns()
         version.counters.ran(rows, ran - started)
         outputs = [
@@ -153,6 +166,17 @@ class Predict:
         ]
         version.counters.compute_output.add(perf_counter_ns() - ran)
         return outputs
+
+    async def _off_the_loop(self, scorer: Scorer, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
+        """The run in a thread; stopped when the call is cancelled or its deadline has passed."""
+        threads = self._threads.get(scorer)
+        if threads is None:
+            threads = self._threads[scorer] = ThreadPoolExecutor(os.cpu_count(), "run graphs")
+        gone = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, scorer.run, inputs, None, gone.is_set)
+        finally:
+            gone.set()
 
     # Shadows
 

@@ -17,6 +17,8 @@ _MOST_TENSORS = 2_048
 _MOST_DIMENSIONS = 16
 _LONGEST_NAME = 256
 _DEEPEST_SUBGRAPH = 32
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "ai.onnx.preview"}
+_DOMAINS |= {"com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental"}
 
 # Open Inference Protocol datatype by the name in onnx.TensorProto.DataType.
 DATATYPES = {
@@ -44,7 +46,9 @@ def read(path: str) -> dict[str, Any]:
         raise Refused(f"it is not ONNX, or truncated: {_one_line(exc)}") from exc
     if not model.ir_version or not model.HasField("graph") or not model.graph.node:
         raise Refused("it is not ONNX: no graph with nodes in it")
-    _no_external_data(model.graph, 0)
+    _only_known_operators(model)
+    for part in (model.graph, *model.functions):
+        _no_external_data(part, 0)
     try:
         onnx.checker.check_model(model, full_check=False)
     except Exception as exc:
@@ -65,8 +69,7 @@ def _tensors(what: str, values: Iterable[Any]) -> list[dict[str, Any]]:
     for value in values:
         if len(found) == _MOST_TENSORS:
             raise Refused(f"more than {_MOST_TENSORS} {what}s")
-        if not value.name or len(value.name) > _LONGEST_NAME:
-            raise Refused(f"{what} name {value.name[:80]!r}: 1 to {_LONGEST_NAME} characters")
+        _check_name(what, value.name)
         kind = value.type.WhichOneof("value")
         if kind != "tensor_type":
             raise Refused(f"{what} {value.name!r} is a {kind or 'value without a type'}, not a tensor (zipmap off?)")
@@ -78,6 +81,22 @@ def _tensors(what: str, values: Iterable[Any]) -> list[dict[str, Any]]:
     if len(set(names)) != len(names):
         raise Refused(f"two {what}s have the same name")
     return found
+
+
+def _check_name(what: str, name: Any) -> None:
+    """Names are printed, logged and become columns. protobuf hands out bytes for what is not UTF-8."""
+    if not name or len(name) > _LONGEST_NAME:
+        raise Refused(f"{what} name {name[:80]!r}: 1 to {_LONGEST_NAME} characters")
+    if isinstance(name, bytes) or not name.isprintable():
+        raise Refused(f"{what} name {name[:80]!r} is not printable UTF-8")
+
+
+def _only_known_operators(model: Any) -> None:
+    """Operators of ONNX, of ONNX Runtime, and functions that the file itself defines."""
+    known = _DOMAINS | {function.domain for function in model.functions}
+    for opset in model.opset_import:
+        if opset.domain not in known:
+            raise Refused(f"it needs operators of {opset.domain[:80]!r}, which ONNX Runtime does not have")
 
 
 def _shape(what: str, value: Any) -> list[int]:
@@ -94,7 +113,7 @@ def _no_external_data(graph: Any, depth: int) -> None:
 
     if depth > _DEEPEST_SUBGRAPH:
         raise Refused(f"subgraphs nested deeper than {_DEEPEST_SUBGRAPH}")
-    tensors = list(graph.initializer)
+    tensors = list(getattr(graph, "initializer", ()))  # a function has none
     for node in graph.node:
         for attribute in node.attribute:
             tensors.extend([attribute.t, *attribute.tensors])

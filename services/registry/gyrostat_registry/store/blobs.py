@@ -2,11 +2,12 @@
 
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from gyrostat_common.artifacts import ArtifactStore
+from gyrostat_common.errors import Unavailable
 from gyrostat_registry.domain.errors import BadArtifact
 from gyrostat_registry.domain.version import Artifact
 
@@ -22,12 +23,13 @@ class Blobs:
 
     async def take(self, chunks: AsyncIterator[bytes], sha256: str, size_bytes: int) -> Artifact:
         """Stores a stream under its digest. BadArtifact when it is empty, too large, or not what was announced (an
-        empty `sha256` and a `size_bytes` of 0 announce nothing); nothing is kept then.
+        empty `sha256` and a `size_bytes` of 0 announce nothing), Unavailable when the disk is full; nothing is kept
+        then.
         """
         if size_bytes > self._largest_bytes:
             raise BadArtifact(f"an artifact of {size_bytes} bytes is too large; at most {self._largest_bytes}")
         digest, size = hashlib.sha256(), 0
-        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="upload-") as file:
+        with _disk_errors(self._folder), tempfile.NamedTemporaryFile(dir=self._folder, prefix="upload-") as file:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > self._largest_bytes:
@@ -48,8 +50,19 @@ class Blobs:
     @asynccontextmanager
     async def file(self, sha256: str) -> AsyncIterator[Path]:
         """The artifact as a file of its own, gone when the block ends."""
-        with tempfile.TemporaryDirectory(dir=self._folder, prefix="read-") as folder:
+        with ExitStack() as stack:
+            with _disk_errors(self._folder):
+                folder = stack.enter_context(tempfile.TemporaryDirectory(dir=self._folder, prefix="read-"))
             yield await self._artifacts.fetch(sha256, Path(folder))
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """A full disk in our words."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def _check(digest: str, size: int, announced: str, announced_size: int) -> None:

@@ -1,0 +1,33 @@
+"""A disk that is full, for a test that is not root: a child process whose files may not grow beyond a limit.
+
+The kernel then takes a part of a write, and refuses the next one, as a full disk does.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+_BEFORE = """
+import asyncio, resource, sys
+from contextlib import contextmanager
+from pathlib import Path
+folder = Path(sys.argv[1])
+@contextmanager
+def full(at_bytes):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (at_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+"""
+_TESTS = Path(__file__).resolve().parents[1]
+
+
+def in_child(code: str, folder: Path) -> None:
+    """Runs the code, which knows `folder` and `with full(at_bytes)`. Fails with what it raised."""
+    command = [sys.executable, "-c", _BEFORE + f"sys.path.insert(0, {str(_TESTS)!r})\n" + code, str(folder)]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert child.returncode == 0, child.stdout[-500:] + child.stderr[-1500:]
