@@ -31,14 +31,12 @@ EVENT_TIME = datetime(2013, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def onnx_bytes(weight: float = 1.0, inputs: tuple[str, ...] = ("x",)) -> bytes:
-    """A small served graph: inputs FP32 [-1, 1], output `probabilities` FP32 [-1, 1]."""
+def onnx_bytes(weight: float = 1.0, inputs: tuple[str, ...] = ("x",), out: str = "probabilities") -> bytes:
+    """A small served graph: inputs FP32 [-1, 1], the output FP32 [-1, 1]."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in inputs]
-    out = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 1])
+    answer = helper.make_tensor_value_info(out, TensorProto.FLOAT, [None, 1])
     held = helper.make_tensor("w", TensorProto.FLOAT, [1], [weight])
-    graph = helper.make_graph(
-        [helper.make_node("Mul", [inputs[0], "w"], ["probabilities"])], "g", values, [out], [held]
-    )
+    graph = helper.make_graph([helper.make_node("Mul", [inputs[0], "w"], [out])], "g", values, [answer], [held])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return bytes(onnx.ModelProto.SerializeToString(model))
 

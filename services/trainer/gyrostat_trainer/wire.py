@@ -81,6 +81,17 @@ def snapshot(rows: Snapshot) -> model_pb2.DatasetSnapshot:
     )
 
 
+def _asked(record: Run) -> dict[str, str]:
+    """Who wanted what of a run and why: the registry's audit log is made of it."""
+    said = {
+        "reason": record.reason,
+        "asked_at": from_us(record.created_at_us).isoformat(),
+        "cancelled_by": record.cancelled_by,
+        "cancel_reason": record.cancel_reason,
+    }
+    return {name: text for name, text in said.items() if text}
+
+
 def run(record: Run) -> model_pb2.Run:
     """A run as the registry knows it."""
     at = stamp(record.ended_at_us or record.started_at_us)
@@ -90,7 +101,7 @@ def run(record: Run) -> model_pb2.Run:
         status=record.status,
         params=record.params,
         metrics=[model_pb2.Metric(name=name, value=value, at=at) for name, value in sorted(record.metrics.items())],
-        tags=record.tags,
+        tags={**record.tags, **_asked(record)},
         snapshot=snapshot(record.snapshot) if record.snapshot else None,
         code_digest=record.code_digest,
         environment_digest=record.environment_digest,

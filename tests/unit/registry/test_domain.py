@@ -39,6 +39,7 @@ from gyrostat_registry.domain.version import (
     TensorSpec,
     Version,
     check_declared,
+    refusals,
     stage_of,
 )
 
@@ -113,6 +114,31 @@ def test_a_spec_must_name_tensors_that_exist() -> None:
             check_against(replace(BINARY, **bad), signature)  # type: ignore[arg-type]
 
 
+X, P = TensorSpec("x", "INT64", (-1,)), TensorSpec("p", "FP32", (-1, 2))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "said"),
+    [
+        ((X,), (P,), ""),
+        ((X,), (P, TensorSpec("more", "FP32", (-1,))), ""),
+        ((X,), (TensorSpec("p", "FP32", (-1, -1)),), ""),
+        ((TensorSpec("x", "FP32", (-1,)),), (P,), "input 'x' INT64 [-1] of the champion is FP32 [-1] here"),
+        ((TensorSpec("x", "INT64", (-1, 1)),), (P,), "input 'x' INT64 [-1] of the champion is INT64 [-1, 1] here"),
+        ((TensorSpec("x", "INT64", (8,)),), (P,), "input 'x' INT64 [-1] of the champion is INT64 [8] here"),
+        ((X, TensorSpec("y", "FP32", (-1,))), (P,), "input 'y' FP32 [-1] is not among the champion's"),
+        ((), (P,), "input 'x' INT64 [-1] of the champion is not there"),
+        ((X,), (), "output 'p' FP32 [-1, 2] of the champion is not there"),
+        ((X,), (TensorSpec("p", "FP32", (-1, 3)),), "output 'p' FP32 [-1, 2] of the champion is FP32 [-1, 3] here"),
+    ],
+)
+def test_a_candidate_takes_and_answers_what_callers_know(
+    inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], said: str
+) -> None:
+    assert said in "; ".join(refusals(Signature(inputs, outputs), Signature((X,), (P,))))
+    assert bool(said) == bool(refusals(Signature(inputs, outputs), Signature((X,), (P,))))
+
+
 @given(value=st.floats(allow_nan=True), limit=st.floats(allow_nan=False))
 def test_a_number_passes_exactly_up_to_its_threshold(value: float, limit: float) -> None:
     [gate] = judged([GateResult("parity", {"d": value}, passed=True)], [GateThreshold("parity.d", limit)])
@@ -123,7 +149,9 @@ def test_a_number_passes_exactly_up_to_its_threshold(value: float, limit: float)
 def test_numbers_without_a_threshold_are_shown_not_judged() -> None:
     [gate] = judged([GateResult("data", {"missing_share": 0.9})], [])
     assert gate.passed
-    assert "not judged" in gate.reason
+    assert gate.reason == "shown, not judged"
+    [told] = judged([GateResult("data", {"missing_share": 0.9}, reason="wind is missing in 90.0% of the rows")], [])
+    assert told.reason == "shown, not judged: wind is missing in 90.0% of the rows"
 
 
 def test_a_threshold_without_its_number_refuses_unless_the_gate_says_why() -> None:

@@ -42,4 +42,8 @@ def _judged(result: GateResult, limits: dict[str, float]) -> GateResult:
         return replace(result, passed=False, reason="; ".join(refused))
     if result.not_measured:
         held.append(f"not measured: {result.not_measured}")
-    return replace(result, passed=True, reason="; ".join(held) or "shown, not judged")
+    return replace(result, passed=True, reason="; ".join(held) or _shown(result))
+
+
+def _shown(result: GateResult) -> str:
+    return f"shown, not judged: {result.reason}" if result.reason else "shown, not judged"

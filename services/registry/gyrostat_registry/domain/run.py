@@ -8,6 +8,9 @@ from gyrostat_registry.domain.version import Artifact
 
 STATUSES = ("queued", "running", "succeeded", "failed", "rejected", "cancelled")
 _OVER = ("succeeded", "failed", "rejected", "cancelled")
+# What the trainer says of a run beside its numbers: it runs what somebody asked it for.
+TRAINER = "gyrostat-trainer"
+REASON, ASKED_AT, CANCELLED_BY, CANCEL_REASON = "reason", "asked_at", "cancelled_by", "cancel_reason"
 MOST_METRICS = 20_000
 MOST_ENTRIES = 2_000
 
@@ -58,6 +61,17 @@ class Run:
     error: str = ""
     cost: dict[str, float] = field(default_factory=dict)
     created_by: str = ""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A dataset that the trainer took in, as the log said it."""
+
+    event_id: str
+    dataset: str
+    delta_version: int
+    rows: int
+    actor: str
 
 
 def checked(run: Run) -> Run:

@@ -132,6 +132,44 @@ class Model:
     latest_version: int = 0
 
 
+def refusals(candidate: Signature, champion: Signature) -> tuple[str, ...]:
+    """What callers of the champion would meet if the candidate answered instead: each a sentence, none when nothing.
+
+    An input may be taken wider than before, never narrower; an output has the same form where both fix it.
+    """
+    said = []
+    for what, want, have in (
+        ("input", champion.inputs, candidate.inputs),
+        ("output", champion.outputs, candidate.outputs),
+    ):
+        tensors = {tensor.name: tensor for tensor in have}
+        for tensor in want:
+            mine = tensors.get(tensor.name)
+            if mine is None:
+                said.append(f"{what} {_form(tensor)} of the champion is not there")
+            elif not _fits(mine, tensor, dynamic_fits=what == "output"):
+                said.append(f"{what} {_form(tensor)} of the champion is {mine.datatype} {list(mine.shape)} here")
+    sent = {tensor.name for tensor in champion.inputs}
+    said += [
+        f"input {_form(one)} is not among the champion's, callers do not send it"
+        for one in candidate.inputs
+        if one.name not in sent
+    ]
+    return tuple(said)
+
+
+def _form(tensor: TensorSpec) -> str:
+    return f"{tensor.name!r} {tensor.datatype} {list(tensor.shape)}"
+
+
+def _fits(mine: TensorSpec, theirs: TensorSpec, *, dynamic_fits: bool) -> bool:
+    return (
+        mine.datatype == theirs.datatype
+        and len(mine.shape) == len(theirs.shape)
+        and all(a in (-1, b) or (dynamic_fits and b == -1) for a, b in zip(mine.shape, theirs.shape, strict=True))
+    )
+
+
 def check_declared(declared: Signature, graph: Signature) -> None:
     """SignatureMismatch unless the graph has exactly the declared tensors; a declared -1 matches any dimension."""
     for what, want, have in (("input", declared.inputs, graph.inputs), ("output", declared.outputs, graph.outputs)):

@@ -15,6 +15,7 @@ from gyrostat_registry.domain.evidence import Episode, Heard, Judgement, Replica
 from gyrostat_registry.domain.mending import Unreadable, plan_key
 from gyrostat_registry.domain.names import DEFAULT_ENVIRONMENT
 from gyrostat_registry.domain.rollout import Verdict
+from gyrostat_registry.domain.run import Imported
 from gyrostat_registry.usecases.cases import Cases
 
 _VERDICTS = {
@@ -44,6 +45,7 @@ def routes(cases: Cases, database: Database, clock: Clock) -> list[Route]:
         Route(pb.CanaryJudged, handle=once(ear.judged)),
         Route(pb.DriftDetected, handle=once(ear.drifted)),
         Route(pb.TrainingFinished, handle=once(ear.trained)),
+        Route(pb.DatasetUpdated, handle=once(ear.imported)),
         # The newest heartbeat wins, so a repeat needs no memory.
         Route(pb.PlanApplied, handle=ear.applied),
     ]
@@ -72,6 +74,13 @@ class Ear:
     async def trained(self, received: Received) -> None:
         """training.finished: kept for lineage."""
         await self._cases.evidence.training_heard(training_of(received))
+
+    async def imported(self, received: Received) -> None:
+        """dataset.updated: a line of the audit log."""
+        said = received.event.payload
+        assert isinstance(said, pb.DatasetUpdated)
+        imported = Imported(received.event.id, said.dataset, said.delta_version, said.rows, said.actor)
+        await self._cases.runs.imported(imported)
 
     async def applied(self, received: Received) -> None:
         """plan.applied: what a replica serves now."""

@@ -22,6 +22,7 @@ from gyrostat_registry.domain.version import (
     Standing,
     Version,
     check_declared,
+    refusals,
     stage_of,
 )
 from gyrostat_registry.usecases.ledger import Ledger
@@ -29,6 +30,7 @@ from gyrostat_registry.usecases.ports import Blobs, Graphs, Records, Store
 from gyrostat_registry.usecases.rollouts import Rollouts
 
 LARGEST_PROFILE = 64 * 1024 * 1024
+_MOST_REFUSALS = 20
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class Versions:
         return Version(
             model=said.model, number=number, artifact=artifact, signature=graph, created_at=self._clock.now(),
             created_by=caller.actor, profile=profile, run_id=said.run_id,
-            gates=gates.judged(said.gates, spec.rollout.gates), cause=said.cause or caller.actor,
+            gates=gates.judged(said.gates, spec.rollout.gates) + await _contract(tx, said, graph, plan),
+            cause=said.cause or caller.actor,
             correlation_id=said.correlation_id, causation_id=said.causation_id, description=said.description[:4096],
             tags=dict(list(said.tags.items())[:1024]), parent=plan.lineup.champion if plan else 0,
             event_time=said.event_time,
@@ -195,6 +198,18 @@ class Versions:
                 await tx.save_version(replace(version, archived=True))
                 await self._ledger.note(tx, caller, "ArchiveModelVersion", name, model=model)
             return (await views(tx, model, (replace(version, archived=True),)))[0]
+
+
+async def _contract(tx: Records, said: Registration, graph: Signature, plan: Plan | None) -> tuple[GateResult, ...]:
+    """The refused gate of a run's candidate that callers of the champion could not use; nothing when they can, and
+    nothing for a version without a run, which a person pushed as it is.
+    """
+    champion = await tx.version(said.model, plan.lineup.champion) if plan and plan.lineup.champion else None
+    broken = refusals(graph, champion.signature) if champion is not None and said.run_id else ()
+    if not broken:
+        return ()
+    reason = "; ".join(broken[:_MOST_REFUSALS]) + (" …" if len(broken) > _MOST_REFUSALS else "")
+    return (GateResult("signature", {"broken": float(len(broken))}, passed=False, reason=reason),)
 
 
 async def _uploaded(tx: Records, sha256: str) -> tuple[Artifact, Signature | None]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,18 +65,22 @@ class RegistryClient:
         return wire.spec_from(reply.model.spec)
 
     async def create_run(self, run: Run) -> None:
-        """Once per run."""
-        request = registry_pb2.CreateRunRequest(request_id=request_id(run.id, "create"), run=wire.run(run))
+        """Once per run. That it was cancelled is said with its end."""
+        message = wire.run(run.changed(cancelled_by="", cancel_reason=""))
+        request = registry_pb2.CreateRunRequest(request_id=request_id(run.id, "create"), run=message)
         with _asked():
             await self._stub.CreateRun(request)
 
     async def update_run(self, run: Run) -> None:
-        """Once per run and status."""
-        message = wire.run(run)
-        with _asked():
-            await self._stub.UpdateRun(
-                registry_pb2.UpdateRunRequest(request_id=request_id(run.id, "update", run.status), run=message)
-            )
+        """Once per run and status. One that ended before it was announced is announced with its end."""
+        said = registry_pb2.UpdateRunRequest(request_id=request_id(run.id, "update", run.status), run=wire.run(run))
+        try:
+            with _asked():
+                await self._stub.UpdateRun(said)
+        except NotFound:
+            await self.create_run(run)
+            with _asked():
+                await self._stub.UpdateRun(said)
 
     async def champion(self, model: str, environment: str) -> Champion | None:
         """The version that answers, None when none does."""
@@ -91,7 +96,8 @@ class RegistryClient:
         except NotFound:
             return None
         said = reply.version.tags.get(TRAINED_UNTIL, "")
-        return Champion(number, reply.version.artifact.sha256, int(said) if said.isdigit() else None)
+        trained_until = int(said) if said.isdigit() else None
+        return Champion(number, reply.version.artifact.sha256, trained_until, _signature(reply.version.signature))
 
     async def download(self, sha256: str, path: Path) -> None:
         """An artifact into a file; JobFailed when its bytes are not those of its digest."""
@@ -136,6 +142,16 @@ class RegistryClient:
         with _asked():
             reply = await self._stub.CreateModelVersion(request)
         return _registered(reply.version)
+
+
+def _signature(signature: model_pb2.Signature) -> str:
+    """As a pipeline gets it; empty when the registry names no input."""
+
+    def tensors(given: Iterable[model_pb2.TensorSpec]) -> list[dict[str, object]]:
+        return [{"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in given]
+
+    both = {"inputs": tensors(signature.inputs), "outputs": tensors(signature.outputs)}
+    return json.dumps(both, sort_keys=True) if both["inputs"] else ""
 
 
 def _registered(version: model_pb2.ModelVersion) -> Registered:

@@ -39,6 +39,10 @@ class JobFailed(WrongState):
     """The job's command ended with an error, ran out of time, or left no model."""
 
 
+class NotInRows(JobFailed):
+    """A model needs inputs that no row of a table has."""
+
+
 class RunCancelled(WrongState):
     """Somebody asked for the run to stop."""
 

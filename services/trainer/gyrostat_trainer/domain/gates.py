@@ -42,7 +42,9 @@ class Scored:
 
 @dataclass(frozen=True)
 class Proof:
-    """Held-out rows with both models on them; `champion` None when there is none."""
+    """Held-out rows with both models on them; `champion` None when there is none, or when `blind` says why it cannot
+    be asked.
+    """
 
     task: str
     labels: Floats
@@ -51,6 +53,11 @@ class Proof:
     champion: Scored | None
     threshold: float
     slices: dict[str, NDArray[np.str_]]
+    blind: str = ""
+
+    def alone(self, gate: str, numbers: dict[str, float]) -> Gate:
+        """A gate without a comparison. Not to be able to ask a champion is no excuse: its thresholds refuse."""
+        return Gate(gate, numbers, reason=self.blind, not_measured="" if self.blind else NO_CHAMPION)
 
 
 def quality(proof: Proof, seed: int = 0) -> Gate:
@@ -60,7 +67,7 @@ def quality(proof: Proof, seed: int = 0) -> Gate:
     if proof.task == "binary":
         numbers["auc"] = auc(scalar_scores(proof.task, proof.candidate.scores), proof.labels)
     if proof.champion is None:
-        return Gate("quality", _finite(numbers), not_measured=NO_CHAMPION)
+        return proof.alone("quality", _finite(numbers))
     theirs = proof.champion.losses
     block = blocks(proof.event_times_us)
     difference = mean_difference(loss - theirs, block, seed=seed)
@@ -88,7 +95,7 @@ def slices(proof: Proof, seed: int = 0) -> Gate:
     How many are worse than the champion by more than the margin, after Holm.
     """
     if proof.champion is None:
-        return Gate("slices", {}, not_measured=NO_CHAMPION)
+        return proof.alone("slices", {})
     difference = proof.candidate.losses - proof.champion.losses
     block = blocks(proof.event_times_us)
     found: list[tuple[str, float, float]] = []

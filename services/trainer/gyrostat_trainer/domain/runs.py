@@ -103,6 +103,7 @@ class Run:
     version: int = 0
     error: str = ""
     cancel_reason: str = ""
+    cancelled_by: str = ""
     snapshot: Snapshot | None = None
     gates: tuple[Gate, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
@@ -180,6 +181,8 @@ class Champion:
     artifact_sha256: str
     # Event time of the newest row it was fitted on, in microseconds; None when nobody said.
     trained_until_us: int | None
+    # What its callers send and read, as JSON: inputs and outputs with name, datatype and shape.
+    signature_json: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gyrostat_common.errors import GyrostatError
 from gyrostat_common.profile import build_profile, losses
 from gyrostat_trainer.domain import gates
-from gyrostat_trainer.domain.errors import JobFailed
+from gyrostat_trainer.domain.errors import JobFailed, NotInRows
 from gyrostat_trainer.domain.losses import hard_labels
 from gyrostat_trainer.domain.runs import Gate
 from gyrostat_trainer.domain.split import Split
@@ -46,8 +46,8 @@ def evaluate(order: Order, out: Path) -> None:
     proof_rows, fit_rows = table.filter(pa.array(cut.proof_mask(times))), table.filter(pa.array(cut.fit_mask(times)))
     evaluated = Scorer(Path(order.evaluated), order.task, order.score_output)
     registered = Scorer(Path(order.registered), order.task, order.score_output)
-    champion = Scorer(Path(order.champion), order.task, order.score_output) if order.champion else None
-    proof = _proof(order, proof_rows, evaluated, champion)
+    champion, blind = _champion(order)
+    proof = _proof(order, proof_rows, evaluated, champion, blind)
     measured = [
         _data(order, proof_rows, fit_rows, evaluated.inputs),
         _parity(order, registered),
@@ -55,7 +55,7 @@ def evaluate(order: Order, out: Path) -> None:
         gates.slices(proof, order.seed),
         gates.calibration(proof),
         _robustness(order, proof_rows, registered),
-        _latency(proof_rows, registered, champion),
+        _latency(proof_rows, registered, champion, blind),
         Gate("size", {"bytes": float(Path(order.registered).stat().st_size)}),
     ]
     importance = permutation_importance(order, proof_rows, evaluated)
@@ -80,7 +80,17 @@ def _labels(table: pa.Table) -> NDArray[np.float64]:
     return np.asarray(table.column("label").to_numpy(), dtype=np.float64)
 
 
-def _proof(order: Order, table: pa.Table, evaluated: Scorer, champion: Scorer | None) -> gates.Proof:
+def _champion(order: Order) -> tuple[Scorer | None, str]:
+    """The champion, if there is one; None and why when rows do not suffice to ask it."""
+    if not order.champion:
+        return None, ""
+    try:
+        return Scorer(Path(order.champion), order.task, order.score_output), ""
+    except NotInRows as exc:
+        return None, f"the champion cannot be asked: {exc}"
+
+
+def _proof(order: Order, table: pa.Table, evaluated: Scorer, champion: Scorer | None, blind: str) -> gates.Proof:
     labels = _labels(table)
 
     def scored(model: Scorer) -> gates.Scored:
@@ -104,6 +114,7 @@ def _proof(order: Order, table: pa.Table, evaluated: Scorer, champion: Scorer | 
         scored(champion) if champion else None,
         order.threshold,
         slices,
+        blind,
     )
 
 
@@ -137,8 +148,10 @@ def _data(order: Order, proof: pa.Table, fit: pa.Table, inputs: list[str]) -> Ga
     if order.answers:
         numbers["label_coverage"] = order.labelled / order.answers
     worst = max(missing, key=lambda name: missing[name], default="")
-    reason = f"{worst} is missing in {missing[worst]:.1%} of the rows" if worst and missing[worst] > 0 else ""
-    return Gate("data", numbers, reason=reason)
+    said = [f"{worst} is missing in {missing[worst]:.1%} of the rows"] if worst and missing[worst] > 0 else []
+    if unlearned := [name for name in inputs if name not in known]:
+        said.append(f"taken and not learned from, for no row has it: {', '.join(unlearned)}")
+    return Gate("data", numbers, reason="; ".join(said))
 
 
 def _parity(order: Order, registered: Scorer) -> Gate:
@@ -198,7 +211,7 @@ def _put(table: pa.Table, name: str, values: NDArray[np.float64]) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), field, pa.array(values.astype(np.float32), field.type))
 
 
-def _latency(proof: pa.Table, model: Scorer, champion: Scorer | None) -> Gate:
+def _latency(proof: pa.Table, model: Scorer, champion: Scorer | None, blind: str) -> Gate:
     """A request of a few rows, candidate and champion in turn in this process, so that a busy machine is busy for
     both.
     """
@@ -214,7 +227,7 @@ def _latency(proof: pa.Table, model: Scorer, champion: Scorer | None) -> Gate:
     if champions:
         numbers["champion_p50_us"] = float(np.median(champions) * 1e6)
         numbers["ratio"] = float(np.quantile(spent, 0.25) / max(np.quantile(champions, 0.25), FELT_S))
-    missing = "" if champions else gates.NO_CHAMPION
+    missing = "" if champions else blind or gates.NO_CHAMPION
     return Gate("latency", numbers, reason=f"{LATENCY_ROWS} rows a request", not_measured=missing)
 
 

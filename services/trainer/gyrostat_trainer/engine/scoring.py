@@ -11,23 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gyrostat_trainer.domain.errors import JobFailed
+from gyrostat_trainer.domain.errors import JobFailed, NotInRows
+from gyrostat_trainer.pipelines.contract import carried
 
 BATCH_ROWS = 8_192
 _NUMBERS = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(float16)": "FP16",
+    "tensor(bool)": "BOOL",
+    **{f"tensor({kind}{bits})": f"{kind}{bits}".upper() for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
 TEXT = "tensor(string)"
 
@@ -46,6 +45,7 @@ class Scorer:
             raise JobFailed(f"{path.name} is not a model that ONNX Runtime opens: {str(exc)[:300]}") from exc
         self._task = task
         self._inputs = self._session.get_inputs()
+        _check_rows_suffice(path, self._inputs)
         self._output = self._score_output(score_output)
 
     @property
@@ -82,27 +82,25 @@ class Scorer:
         """The rows as the model's input tensors."""
         feed = {}
         for node in self._inputs:
-            values = self._column(rows, node.name, node.type)
-            rank = len(node.shape)
-            if rank > 2:
-                raise JobFailed(f"input {node.name!r} has {rank} dimensions; a row has one value per input")
-            feed[node.name] = values.reshape(-1, 1) if rank == 2 else values
+            sizes = [size if isinstance(size, int) and size > 0 else 1 for size in node.shape[1:]]
+            known = rows if sizes in ([], [1]) else rows.select([])
+            values = self._column(known, rows.num_rows, node.name, node.type)
+            feed[node.name] = np.tile(values.reshape(-1, *[1] * len(sizes)), (1, *sizes))
         return feed
 
-    def _column(self, rows: pa.Table, name: str, kind: str) -> NDArray[Any]:
+    def _column(self, rows: pa.Table, count: int, name: str, kind: str) -> NDArray[Any]:
         present = name in rows.column_names
         if kind == TEXT:
             if not present:
-                return np.full(rows.num_rows, "", dtype=object)
+                return np.full(count, "", dtype=object)
             texts = pc.fill_null(rows.column(name).cast(pa.string()), "")
             return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
         if kind not in _NUMBERS:
             raise JobFailed(f"input {name!r} is {kind}; a row has numbers and text")
         if not present:
-            return np.full(rows.num_rows, np.nan).astype(_NUMBERS[kind])
+            return carried(np.full(count, np.nan), _NUMBERS[kind])
         numbers = rows.column(name).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.asarray(numbers.astype(_NUMBERS[kind]))
+        return carried(numbers, _NUMBERS[kind])
 
     def request(self, rows: pa.Table) -> Callable[[], float]:
         """A call that runs these rows once, as a request would, and returns its seconds."""
@@ -114,3 +112,28 @@ class Scorer:
             return time.perf_counter() - begin
 
         return once
+
+
+def _check_rows_suffice(path: Path, inputs: list[Any]) -> None:
+    """NotInRows when the model computes with an input that has more than one value a row; one that it only takes may
+    be anything.
+    """
+    wide = {i.name: i for i in inputs if _is_wide(i.shape)}
+    for name in sorted(wide.keys() & _read(onnx.load(path, load_external_data=False).graph) if wide else ()):
+        what = f"{name} {wide[name].type} {wide[name].shape}"
+        raise NotInRows(f"the model computes with {what}, and a row has one value for each input")
+
+
+def _is_wide(shape: list[Any]) -> bool:
+    return len(shape) > 2 or (len(shape) == 2 and isinstance(shape[1], int) and shape[1] > 1)
+
+
+def _read(graph: Any) -> set[str]:
+    """The names that the nodes of a graph read, in its inner graphs too."""
+    found = {output.name for output in graph.output}
+    for node in graph.node:
+        found |= set(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                found |= _read(inner)
+    return found

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from gyrostat_trainer.domain.episodes import Range
 from gyrostat_trainer.domain.errors import JobFailed, PipelineUnknown, TooFewRows
-from gyrostat_trainer.domain.runs import Gate, Progress, Run, Snapshot
+from gyrostat_trainer.domain.runs import Champion, Gate, Progress, Run, Snapshot
 from gyrostat_trainer.domain.spec import merged_parameters
 from gyrostat_trainer.domain.split import split
 from gyrostat_trainer.engine import digests, job, probe, rows
@@ -32,6 +32,7 @@ Tell = Callable[[Progress], None]
 # Trainer's own keys among a spec's parameters; everything else goes to the pipeline.
 REFIT = "refit"
 TABULAR = "tabular"
+SIGNATURE = "signature.json"
 _BUILT_IN = Path(__file__).resolve().parent.parent / "pipelines"
 
 
@@ -101,14 +102,14 @@ class Workshop:
 
     # Steps
 
-    async def snapshot(self, run: Run, excluded: tuple[Range, ...], champion_saw_until_us: int | None) -> Snapshot:
+    async def snapshot(self, run: Run, excluded: tuple[Range, ...], champion: Champion | None) -> Snapshot:
         """Takes the rows, cuts them in time, and writes what the jobs and the evaluation read.
 
         TooFewRows says how many.
         """
-        return await asyncio.to_thread(self._snapshot, run, excluded, champion_saw_until_us)
+        return await asyncio.to_thread(self._snapshot, run, excluded, champion)
 
-    def _snapshot(self, run: Run, excluded: tuple[Range, ...], champion_saw_until_us: int | None) -> Snapshot:
+    def _snapshot(self, run: Run, excluded: tuple[Range, ...], champion: Champion | None) -> Snapshot:
         folder, spec = self.folder(run), run.spec
         folder.mkdir(parents=True, exist_ok=True)
         found = rows.find(
@@ -126,7 +127,7 @@ class Workshop:
         if found.rows.num_rows < spec.min_rows:
             raise TooFewRows(f"{found.rows.num_rows:,} labelled rows; the spec wants at least {spec.min_rows:,}")
         times = found.times_us
-        cut = split(times, spec.holdout_share, spec.lag_s, champion_saw_until_us)
+        cut = split(times, spec.holdout_share, spec.lag_s, champion.trained_until_us if champion else None)
         fit, proof = (found.rows.filter(pa.array(mask)) for mask in (cut.fit_mask(times), cut.proof_mask(times)))
         with (folder / "rows.arrow").open("wb") as sink:
             rows.write_canonical(found.rows, sink)
@@ -135,6 +136,7 @@ class Workshop:
         pq.write_table(found.rows.select(job_columns), folder / "refit.parquet", compression="lz4")
         pq.write_table(probe.rows(proof, fit, found.inputs), folder / "probe.parquet", compression="lz4")
         about = {**asdict(cut), "answers": found.answers, "labelled": found.labelled, "inputs": list(found.inputs)}
+        (folder / SIGNATURE).write_text(champion.signature_json if champion else "", encoding="utf-8")
         (folder / "split.json").write_text(json.dumps(about), encoding="utf-8")
         return Snapshot(
             tables=found.tables,
@@ -166,7 +168,7 @@ class Workshop:
 
     async def fit(self, run: Run, purpose: str, stop: asyncio.Event, tell: Tell) -> Cost:
         """Runs the pipeline: `evaluate` on the rows before the cut, `refit` on all. Leaves `<purpose>/model.onnx`."""
-        folder, command = self.folder(run), self._command(run)
+        folder, command, spec = self.folder(run), self._command(run), run.spec
         output = folder / purpose
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True)
@@ -180,6 +182,8 @@ class Workshop:
             "GYROSTAT_PROGRESS": str(progress),
             "GYROSTAT_PURPOSE": purpose,
         }
+        if signature := _signature(folder, spec.score_output):
+            environment["GYROSTAT_SIGNATURE"] = signature
         if self.registered(run).parent == output:  # parity is proven of what is registered
             environment["GYROSTAT_PROBE"] = str(folder / "probe.parquet")
         where = Path(command.folder) if command.folder else folder
@@ -263,6 +267,12 @@ class Workshop:
             .to_numpy(zero_copy_only=False)
         )
         return int(np.nanmax(newest)) if len(newest) else None
+
+
+def _signature(folder: Path, score_output: str) -> str:
+    """What callers of the champion know, for the pipeline; empty where nobody calls yet."""
+    text = (folder / SIGNATURE).read_text(encoding="utf-8") if (folder / SIGNATURE).exists() else ""
+    return json.dumps({**json.loads(text), "score_output": score_output}, sort_keys=True) if text else ""
 
 
 def _words(gap: Range) -> str:

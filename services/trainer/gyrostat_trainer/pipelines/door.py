@@ -2,7 +2,8 @@
 
 In: `GYROSTAT_DATASET` (Parquet: model inputs by name, `label`, `event_time`, optional `weight` and `entity`),
 `GYROSTAT_OUTPUT` (folder), `GYROSTAT_PARAMETERS` (JSON object), `GYROSTAT_RUN_ID`; optional `GYROSTAT_PROGRESS` (file
-for JSON lines), `GYROSTAT_PROBE` (Parquet of inputs without labels, to be scored by the trained model as it is before
+for JSON lines), `GYROSTAT_SIGNATURE` (JSON: the inputs and outputs that callers of the champion know),
+`GYROSTAT_PROBE` (Parquet of inputs without labels, to be scored by the trained model as it is before
 export) and `GYROSTAT_PURPOSE` (`evaluate` or `refit`). Out: `model.onnx`; optional `metrics.json` and
 `parity.parquet` (inputs and the native score of the probe rows). Exit code 0 is success; the last line of stderr says
 why not.
@@ -16,6 +17,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from gyrostat_trainer.pipelines.contract import NOBODYS, Contract
 
 LABEL = "label"
 EVENT_TIME = "event_time"
@@ -39,6 +42,7 @@ class Door:
     progress: Path | None = None
     probe: Path | None = None
     purpose: str = "evaluate"
+    contract: Contract = NOBODYS
     started_at: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -54,6 +58,10 @@ class Door:
             raise JobRefused(f"GYROSTAT_PARAMETERS is not JSON: {exc}") from exc
         if not isinstance(parameters, dict):
             raise JobRefused("GYROSTAT_PARAMETERS must be a JSON object")
+        try:
+            contract = Contract.from_json(env.get("GYROSTAT_SIGNATURE", ""))
+        except ValueError as exc:
+            raise JobRefused(f"GYROSTAT_SIGNATURE is not the JSON of a signature: {exc}") from exc
         output = Path(env["GYROSTAT_OUTPUT"])
         output.mkdir(parents=True, exist_ok=True)
         return cls(
@@ -64,6 +72,7 @@ class Door:
             progress=Path(env["GYROSTAT_PROGRESS"]) if env.get("GYROSTAT_PROGRESS") else None,
             probe=Path(env["GYROSTAT_PROBE"]) if env.get("GYROSTAT_PROBE") else None,
             purpose=env.get("GYROSTAT_PURPOSE") or "evaluate",
+            contract=contract,
         )
 
     def report(self, fraction: float, text: str) -> None:

@@ -14,20 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gyrostat_trainer.pipelines.contract import NOBODYS, TEXT, Contract, Tensor, carried
 from gyrostat_trainer.pipelines.door import JobRefused
 
 Floats = NDArray[np.float32]
 
 # Rows that the overall mean counts for when a category's own mean is taken.
 SMOOTHING_ROWS = 50.0
+# Datatypes whose values a tree sees as the column has them.
+_AS_IT_IS = ("FP32", "FP64")
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One model input: a number (codes is None) or a category with its codes by text."""
+    """One model input: a number (codes is None) or a category with its codes by text; `datatype` as callers send it."""
 
     name: str
     codes: dict[str, float] | None = None
+    datatype: str = "FP32"
 
     @property
     def is_category(self) -> bool:
@@ -42,27 +46,38 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def learn(
-    table: pa.Table, names: list[str], labels: NDArray[np.float64], min_category_rows: int
+    table: pa.Table,
+    names: list[str],
+    labels: NDArray[np.float64],
+    min_category_rows: int,
+    contract: Contract = NOBODYS,
 ) -> tuple[Feature, ...]:
     """The features of a training table, in the order of `names`.
 
-    JobRefused names a column of a type no tree can take.
+    JobRefused names a column of a type no tree can take, or that is text where callers send numbers or the reverse.
     """
     features = []
     for name in names:
-        column = table.column(name)
+        column, sent = table.column(name), contract.input(name)
+        _check_kind(column.type, sent, contract)
         if is_text(column.type):
-            features.append(Feature(name, _codes(column, labels, min_category_rows)))
+            features.append(Feature(name, _codes(column, labels, min_category_rows), TEXT))
         elif (
             pa.types.is_integer(column.type)
             or pa.types.is_floating(column.type)
             or pa.types.is_boolean(column.type)
             or pa.types.is_null(column.type)
         ):
-            features.append(Feature(name))
+            features.append(Feature(name, datatype=sent.datatype))
         else:
             raise JobRefused(f"column {name!r} is {column.type}; a model input is a number, a boolean or text")
     return tuple(features)
+
+
+def _check_kind(kind: pa.DataType, sent: Tensor, contract: Contract) -> None:
+    if any(tensor.name == sent.name for tensor in contract.inputs) and is_text(kind) != (sent.datatype == TEXT):
+        what = "text" if is_text(kind) else "numbers"
+        raise JobRefused(f"column {sent.name!r} is {what}, and callers send {sent.datatype}; import it as they send it")
 
 
 def _codes(column: pa.ChunkedArray, labels: NDArray[np.float64], min_rows: int) -> dict[str, float]:
@@ -92,7 +107,10 @@ def matrix(table: pa.Table, features: tuple[Feature, ...]) -> Floats:
     out = np.empty((table.num_rows, len(features)), dtype=np.float32)
     for i, feature in enumerate(features):
         column = table.column(feature.name)
-        if feature.codes is None:
+        if feature.codes is None and feature.datatype not in _AS_IT_IS:
+            numbers = pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            out[:, i] = carried(numbers, feature.datatype)
+        elif feature.codes is None:
             values = pc.cast(column, pa.float32(), safe=False)
             out[:, i] = values.to_numpy() if values.null_count == 0 else pc.fill_null(values, np.nan).to_numpy()
         else:

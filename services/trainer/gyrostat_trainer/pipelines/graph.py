@@ -1,9 +1,10 @@
 """A LightGBM booster and its code tables as one ONNX graph with fixed names, so that equal boosters give equal bytes.
 
-One input per feature, shape [-1, 1]: FP32 (NaN = missing) or strings, which a LabelEncoder maps to codes. Written
-here rather than converted by a library because three details decide whether the served answer is the trained one:
-thresholds are rounded *down* to float32 (x <= t holds for exactly the same float32 x), a missing value goes where
-LightGBM sends it (left or right by default, or as 0.0 when training saw none), and every name in the file is ours.
+One input per feature, as callers of the champion send it (edges.py), else shape [-1, 1]: FP32 (NaN = missing) or
+strings, which a LabelEncoder maps to codes. Written here rather than converted by a library because three details
+decide whether the served answer is the trained one: thresholds are rounded *down* to float32 (x <= t holds for exactly
+the same float32 x), a missing value goes where LightGBM sends it (left or right by default, or as 0.0 when training saw
+none), and every name in the file is ours or the callers'.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from gyrostat_trainer.pipelines import edges
+from gyrostat_trainer.pipelines.contract import NOBODYS, Contract, Tensor
+from gyrostat_trainer.pipelines.edges import Head
 from gyrostat_trainer.pipelines.encoding import Feature
 
 IR_VERSION = 10
@@ -24,23 +28,25 @@ OPSETS = (("", 18), ("ai.onnx.ml", 3))
 LIGHTGBM_ZERO = float(np.float32(1e-35))
 
 
-def export(dump: dict[str, Any], features: tuple[Feature, ...], task: str, classes: int, threshold: float) -> bytes:
+def export(
+    dump: dict[str, Any],
+    features: tuple[Feature, ...],
+    task: str,
+    classes: int,
+    threshold: float,
+    contract: Contract = NOBODYS,
+) -> bytes:
     """The graph's bytes. `dump` is `Booster.dump_model()`.
 
-    `classes` is 1 but for multiclass; `threshold` cuts the binary label.
+    `classes` is 1 but for multiclass; `threshold` cuts the binary label; `contract` is what callers send and read.
     """
-    nodes: list[Any] = []
-    columns = []
-    for feature in features:
-        columns.append(_column(feature, nodes))
-    nodes.append(helper.make_node("Concat", columns, ["features"], name="concat", axis=1))
-    nodes.append(_trees(dump, classes).node(classes))
-    constants, outputs = _HEADS[task](nodes, threshold)
-    inputs = [
-        helper.make_tensor_value_info(f.name, TensorProto.STRING if f.is_category else TensorProto.FLOAT, ["rows", 1])
-        for f in features
-    ]
-    graph = helper.make_graph(nodes, "gyrostat_tabular", inputs, outputs, initializer=constants)
+    inputs, columns, nodes = edges.opening(features, contract)
+    concat = helper.make_node("Concat", columns, ["features"], name="concat", axis=1)
+    head = _HEADS[task](_trees(dump, classes).node(classes), threshold, classes)
+    outputs = edges.closing(head, concat, contract, {value.name for value in inputs})
+    kept, read = edges.needed([*nodes, concat, *head.nodes], outputs)
+    constants = [one for one in (*head.constants, *edges.constants()) if one.name in read]
+    graph = helper.make_graph(kept, "gyrostat_tabular", inputs, outputs, initializer=constants)
     model = helper.make_model(
         graph,
         producer_name="gyrostat_tabular",
@@ -50,27 +56,6 @@ def export(dump: dict[str, Any], features: tuple[Feature, ...], task: str, class
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _column(feature: Feature, nodes: list[Any]) -> str:
-    if feature.codes is None:
-        return feature.name
-    # A graph needs at least one key; this one no caller sends by accident and it means missing anyway.
-    codes = feature.codes or {"\x00none": float("nan")}
-    out = f"{feature.name}__code"
-    nodes.append(
-        helper.make_node(
-            "LabelEncoder",
-            [feature.name],
-            [out],
-            name=out,
-            domain="ai.onnx.ml",
-            keys_strings=list(codes),
-            values_floats=list(codes.values()),
-            default_float=float("nan"),
-        )
-    )
-    return out
 
 
 @dataclass
@@ -208,8 +193,9 @@ def _scalar(name: str, value: float) -> Any:
     return helper.make_tensor(name, TensorProto.FLOAT, [], [value])
 
 
-def _binary_head(nodes: list[Any], threshold: float) -> tuple[list[Any], list[Any]]:
-    nodes += [
+def _binary_head(trees: Any, threshold: float, classes: int) -> Head:
+    nodes = [
+        trees,
         helper.make_node("Sigmoid", ["margin"], ["positive"], name="sigmoid"),
         helper.make_node("Sub", ["one", "positive"], ["negative"], name="complement"),
         helper.make_node("Concat", ["negative", "positive"], ["probabilities"], name="probabilities", axis=1),
@@ -218,27 +204,26 @@ def _binary_head(nodes: list[Any], threshold: float) -> tuple[list[Any], list[An
         helper.make_node("Squeeze", ["label_column", "column_axis"], ["label"], name="squeeze"),
     ]
     axis = helper.make_tensor("column_axis", TensorProto.INT64, [1], [1])
-    return [_scalar("one", 1.0), _scalar("threshold", threshold), axis], _class_outputs(2)
+    constants = [_scalar("one", 1.0), _scalar("threshold", threshold), axis]
+    return Head(nodes, constants, _class_outputs(2), "positive", "probabilities", 2, "label")
 
 
-def _multiclass_head(nodes: list[Any], threshold: float) -> tuple[list[Any], list[Any]]:
-    nodes += [
+def _multiclass_head(trees: Any, threshold: float, classes: int) -> Head:
+    nodes = [
+        trees,
         helper.make_node("Softmax", ["margin"], ["probabilities"], name="softmax", axis=1),
         helper.make_node("ArgMax", ["probabilities"], ["label"], name="argmax", axis=1, keepdims=0),
     ]
-    return [], _class_outputs(None)
+    return Head(nodes, [], _class_outputs(-1), "", "probabilities", classes, "label")
 
 
-def _class_outputs(classes: int | None) -> list[Any]:
-    return [
-        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["rows", classes or "classes"]),
-        helper.make_tensor_value_info("label", TensorProto.INT64, ["rows"]),
-    ]
+def _class_outputs(classes: int) -> tuple[Tensor, ...]:
+    return Tensor("probabilities", "FP32", (-1, classes)), Tensor("label", "INT64", (-1,))
 
 
-def _regression_head(nodes: list[Any], threshold: float) -> tuple[list[Any], list[Any]]:
-    nodes.append(helper.make_node("Identity", ["margin"], ["prediction"], name="prediction"))
-    return [], [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["rows", 1])]
+def _regression_head(trees: Any, threshold: float, classes: int) -> Head:
+    nodes = [trees, helper.make_node("Identity", ["margin"], ["prediction"], name="prediction")]
+    return Head(nodes, [], (Tensor("prediction", "FP32", (-1, 1)),), "prediction")
 
 
 _HEADS = {"binary": _binary_head, "multiclass": _multiclass_head, "regression": _regression_head}

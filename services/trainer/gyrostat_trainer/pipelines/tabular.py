@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gyrostat_trainer.pipelines import encoding, graph
+from gyrostat_trainer.pipelines.contract import Contract
 from gyrostat_trainer.pipelines.door import EVENT_TIME, LABEL, RESERVED, WEIGHT, Door, JobRefused
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -68,13 +69,13 @@ def train(door: Door) -> None:
     table = pq.read_table(door.dataset)
     labels = _labels(table)
     task, classes = _task(parameters.task, labels)
-    names = _names(table, parameters)
+    names = _names(table, parameters, door.contract)
     door.report(0.02, f"{table.num_rows:,} rows, {len(names)} inputs")
-    features = encoding.learn(table, names, labels, parameters.min_category_rows)
+    features = encoding.learn(table, names, labels, parameters.min_category_rows, door.contract)
     rows = encoding.matrix(table, features)
     booster = fit(rows, labels, _weights(table, parameters), features, task, classes, parameters, door)
     dump = booster.dump_model()
-    model = graph.export(dump, features, task, classes, parameters.decision_threshold)
+    model = graph.export(dump, features, task, classes, parameters.decision_threshold, door.contract)
     if door.probe is not None:
         _write_parity(door, booster, dump, features, task)
     metrics = _metrics(booster, features, table.num_rows, task, labels, rows)
@@ -116,15 +117,18 @@ def _task(asked: str, labels: NDArray[np.float64]) -> tuple[str, int]:
     return task, 1
 
 
-def _names(table: pa.Table, parameters: Parameters) -> list[str]:
+def _names(table: pa.Table, parameters: Parameters, contract: Contract) -> list[str]:
+    """What is learned from: the columns that callers send, unless the parameters name others."""
     available = [name for name in table.column_names if name not in RESERVED]
-    wanted = available if parameters.features is None else parameters.features
+    sent = [name for name in available if contract.takes(name)]
+    wanted = sent if parameters.features is None else parameters.features
     for name in wanted:
         if name not in available:
             raise JobRefused(f"feature {name!r} is not in the dataset; there are {', '.join(available)}")
     names = [name for name in wanted if name not in parameters.ignore]
     if not names:
-        raise JobRefused("no feature is left")
+        asked = f"; callers send {', '.join(map(str, contract.inputs))}" if contract.inputs else ""
+        raise JobRefused(f"no feature is left{asked}")
     return names
 
 

@@ -114,7 +114,8 @@ class Runs:
                 return run
             if not run.is_open:
                 raise RunOver(f"run {run_id} has {run.status} already")
-            run = run.changed(cancel_reason=f"cancelled by {actor}" + (f": {reason}" if reason else ""))
+            said = f"cancelled by {actor}" + (f": {reason}" if reason else "")
+            run = run.changed(cancel_reason=said, cancelled_by=actor)
             if run.status == QUEUED:
                 run = run.changed(
                     status=CANCELLED, ended_at_us=microseconds(self._clock.now()), error=run.cancel_reason

@@ -169,8 +169,7 @@ class Work:
     async def _snapshot(self, run: Run, journal: Journal, stop: asyncio.Event) -> Outcome:
         champion = await self._registry.champion(run.model, run.environment)
         quality = await self._ledger.data_quality_episodes(run.model, run.environment)
-        saw_until = champion.trained_until_us if champion else None
-        snapshot = await self._workshop.snapshot(run, poisoned(quality), saw_until)
+        snapshot = await self._workshop.snapshot(run, poisoned(quality), champion)
         copy = await self._copies.keep(self._workshop.rows(run))
         if copy is not None:
             sha256, size, uri = copy
