@@ -78,7 +78,8 @@ def explained(error: BaseException, uri: str) -> Unavailable:
     Parts of the reply stay out of it: a refusal of S3 quotes the signed request.
     """
     if is_local(uri):
-        return Unavailable(f"{uri} cannot be used: {_first_line(error)}")
+        full = re.search(r"No space left on device|File too large|Disk quota exceeded", str(error))
+        return Unavailable(f"{uri} cannot be used: {full[0] if full else _first_line(error)}")
     text, words = str(error), _words(uri)
     at = f" at {found[1]}" if (found := re.search(r"(https?://[^/\s?]+)", text)) else ""
     code = f" ({found[1]})" if (found := re.search(r"<Code>(\w+)</Code>", text)) else ""
