@@ -134,7 +134,7 @@ async def test_champion_canary_and_shadow_score_every_request(caller: Caller):
         ({"model": "trains"}, "NOT_FOUND", "no model is named 'trains'; served: "),
         ({"version": "nobody"}, "NOT_FOUND", "flights:nobody is not served; live: 1 (champion)"),
         ({"parameters": {"gyrostat_colour": "red"}}, "INVALID_ARGUMENT", "parameter 'gyrostat_colour' is not known; known: gyrostat_prediction_id"),  # noqa: E501
-        ({"parameters": {"gyrostat_prediction_id": "x"}}, "INVALID_ARGUMENT", "gyrostat_prediction_id is a UUID, not 'x'"),  # noqa: E501
+        ({"parameters": {"gyrostat_prediction_id": "x"}}, "INVALID_ARGUMENT", "gyrostat_prediction_id is a UUID as text, not 'x'"),  # noqa: E501
         ({"parameters": {"gyrostat_event_time": "noon"}}, "INVALID_ARGUMENT", "gyrostat_event_time: 'noon' is not an RFC 3339 time"),  # noqa: E501
         ({"parameters": {"gyrostat_event_time": 1.5}}, "INVALID_ARGUMENT", "gyrostat_event_time is an RFC 3339 text or int64"),  # noqa: E501
     ],
