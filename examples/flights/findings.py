@@ -25,6 +25,7 @@ from gyrostat_common.times import from_proto
 # After the first promotion none of these may come from the demo.
 STEERING: Final = (
     "StartTraining",
+    "CancelTraining",
     "StartRollout",
     "Promote",
     "Rollback",
@@ -208,7 +209,10 @@ def steering(facts: Facts, first_version_audit: int, released: int | None = None
     """Calls by which the demo steered after the first promotion: must be empty.
 
     The operator of the declared incident is the demo too, and may promote the version `released` once, nothing more.
+    The log must hold the training that the demo did ask for, before: one that cannot hold any proves nothing.
     """
+    began = [one for one in facts.audit if one.actor == ACTOR and one.action == "StartTraining"]
+    deaf = [] if any(one.number <= first_version_audit for one in began) else ["the first training is not in the log"]
     ours = [one for one in facts.audit if one.actor in (ACTOR, OPERATOR) and one.number > first_version_audit]
     calls = [(entry.actor, f"{entry.action} {entry.subject}") for entry in ours if entry.action in STEERING]
     declared = (OPERATOR, f"Promote {MODEL}:{released}")
@@ -217,4 +221,4 @@ def steering(facts: Facts, first_version_audit: int, released: int | None = None
     episodes = {episode.latest.episode_id for episode in facts.picture.episodes}
     later = sorted(facts.picture.runs, key=lambda run: run.run.started_at.ToMicroseconds())[1:]
     by_hand = [f"training {run.run.id}" for run in later if not set(run.run.causes) & episodes]
-    return [call for _, call in calls] + by_hand
+    return [call for _, call in calls] + by_hand + deaf

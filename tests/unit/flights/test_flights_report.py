@@ -247,7 +247,8 @@ def test_steering_after_the_first_promotion_is_found() -> None:
     promote = registry_pb2.AuditEntry(number=9, actor=ACTOR, action="Promote", subject="flights:2")
     before = registry_pb2.AuditEntry(number=3, actor=ACTOR, action="Promote", subject="flights:1")
     operator = registry_pb2.AuditEntry(number=10, actor="operator", action="Promote", subject="flights:3")
-    audit = (promote, before, operator)
+    first = registry_pb2.AuditEntry(number=2, actor=ACTOR, action="StartTraining", subject="run-1")
+    audit = (promote, before, operator, first)
     runs = (a_run(1, "by hand"), a_run(2), a_run(3, "by hand"))
     seen = facts((an_episode(),), runs=runs, audit=audit)
     assert findings.steering(seen, 5, released=3) == ["Promote flights:2", "training run-3"]
@@ -255,3 +256,15 @@ def test_steering_after_the_first_promotion_is_found() -> None:
     seen = facts((an_episode(),), runs=runs, audit=(*audit, again))
     assert findings.steering(seen, 5, released=3) == ["Promote flights:2", "Promote flights:3", "training run-3"]
     assert "Promote flights:3" in findings.steering(seen, 5)
+
+
+def test_a_training_that_the_demo_asks_for_is_seen_in_the_audit_log() -> None:
+    def asked(number: int, actor: str) -> registry_pb2.AuditEntry:
+        return registry_pb2.AuditEntry(number=number, actor=actor, action="StartTraining", subject=f"run-{number}")
+
+    runs = (a_run(1, "by hand"), a_run(2))
+    first, itself, again = asked(2, ACTOR), asked(7, "gyrostat-trainer"), asked(8, ACTOR)
+    assert findings.steering(facts((an_episode(),), runs=runs, audit=(first, itself)), 5) == []
+    found = findings.steering(facts((an_episode(),), runs=runs, audit=(first, itself, again)), 5)
+    assert found == ["StartTraining run-8"]
+    assert findings.steering(facts((an_episode(),), runs=runs, audit=()), 5) == ["the first training is not in the log"]

@@ -149,6 +149,13 @@ def test_the_same_callers_give_the_same_bytes(tmp_path: Path) -> None:
     assert train(tmp_path / "a", contract).read_bytes() == train(tmp_path / "b", contract).read_bytes()
 
 
+def test_a_champion_of_the_same_pipeline_changes_nothing(tmp_path: Path) -> None:
+    numbers = [(name, "FP32", (-1, 1)) for name in ("count", "ratio", "wet")]
+    outputs = [("probabilities", "FP32", (-1, 2)), ("label", "INT64", (-1,))]
+    contract = callers(*numbers, ("carrier", "BYTES", (-1, 1)), outputs=outputs, score="probabilities")
+    assert train(tmp_path / "a", contract).read_bytes() == train(tmp_path / "b", Contract()).read_bytes()
+
+
 def test_text_where_callers_send_numbers_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(JobRefused, match="column 'carrier' is text, and callers send INT64"):
         train(tmp_path, callers(("carrier", "INT64", (-1,))))

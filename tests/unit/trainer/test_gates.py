@@ -99,6 +99,14 @@ def test_without_a_champion_nothing_is_compared_and_nothing_made_up() -> None:
     assert gates.slices(alone).numbers == {}
 
 
+def test_a_champion_that_cannot_be_asked_is_no_excuse() -> None:
+    proof = a_proof(0.0)
+    blind = gates.Proof("binary", proof.labels, proof.event_times_us, proof.candidate, None, 0.5, {}, "it needs lists")
+    for gate in (gates.quality(blind), gates.slices(blind)):
+        assert (gate.reason, gate.not_measured) == ("it needs lists", "")
+    assert "loss_delta_upper" not in gates.quality(blind).numbers
+
+
 def test_a_slice_that_got_worse_is_named() -> None:
     gate = gates.slices(a_proof(-0.05))
     assert gate.numbers["harmed"] == 2
