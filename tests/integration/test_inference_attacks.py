@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gyrostat_common import oip
 from gyrostat_common.settings import KafkaSettings
 from support.attacks import REFUSED_BY_THE_TRIAL, a_blow_up, an_endless_loop
 from support.graphs import GraphFile, a_plan, an_echo
-from support.inference import Caller, Place, a_service
+from support.inference import Caller, Place, a_request, a_service
 
 ECHO, ENDLESS, GREEDY = an_echo("FP32", (-1, 1)), an_endless_loop(), a_blow_up()
 STUCK = GraphFile(REFUSED_BY_THE_TRIAL["never ends when warmed"][0], ECHO.inputs, ECHO.outputs)
@@ -52,6 +53,8 @@ async def test_a_request_that_asks_for_too_much_memory_fails_alone(caller: Calle
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await caller.infer("greedy", {"n": np.array([count])})
         assert str(raised.value.details()).startswith("greedy:1 could not score these inputs")
+    with pytest.raises(grpc.aio.AioRpcError, match="greedy:1 answers 160000000 bytes to these inputs; at most"):
+        await caller.infer("greedy", {"n": np.array([40_000_000])})
     assert (await caller.infer("greedy", {"n": np.array([2])})).outputs[0].shape == [2]
     assert (await caller.infer("echo", ONE)).model_version == "1"
 
@@ -63,3 +66,16 @@ async def test_a_model_that_hangs_when_it_is_warmed_leaves_the_old_one_answering
     assert not version.loaded
     assert version.reason == "the model did not come to an end with these inputs within 2 s and was stopped"
     assert (await caller.infer("echo", ONE)).model_version == "1"
+
+
+async def test_a_run_ends_with_the_call_that_asked_for_it(fresh_kafka: KafkaSettings, tmp_path: Path):
+    place = Place(tmp_path, fresh_kafka, options={"longest_run_s": 3600})
+    await place.store(ENDLESS)
+    async with a_service(place) as caller:
+        await caller.plan(a_plan("endless", 1, ENDLESS.planned(1)))
+        calls = [caller.stub.ModelInfer(a_request("endless", ONE), timeout=1) for _ in range(2 * (os.cpu_count() or 1))]
+        for each in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(each, grpc.aio.AioRpcError)
+            assert each.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        fine = await caller.infer("endless", {"x": np.zeros((1, 1), np.float32)})
+        assert fine.model_version == "1", "its threads are free again"

@@ -43,6 +43,10 @@ class RunTooLong(ScoringFailed):
     """The graph did not come to an end with these inputs in the time that a run may take."""
 
 
+class AnswerTooLarge(ScoringFailed):
+    """The graph answers more than a reply may hold."""
+
+
 class SpoolFull(Overloaded):
     """The spool has no room, and the setting says to refuse."""
 

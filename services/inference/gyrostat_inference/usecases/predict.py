@@ -20,7 +20,7 @@ from gyrostat_common.errors import GyrostatError
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
 from gyrostat_inference.domain.entries import ANSWER, SHADOW
-from gyrostat_inference.domain.errors import ModelUnknown, RunTooLong, ScoringFailed, SpoolFull
+from gyrostat_inference.domain.errors import AnswerTooLarge, ModelUnknown, RunTooLong, ScoringFailed, SpoolFull
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, Scorer
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.tensors import chosen_outputs, rows_of
@@ -30,6 +30,8 @@ from gyrostat_inference.usecases.record import AnswerLog, Scored, record
 INLINE_ROWS = 64
 # The longest that one run may hold up all others; after it the same run begins again in a thread.
 INLINE_S = 0.1
+# What a message of ours may hold, less its frame; it is copied for the reply and for the spool.
+LARGEST_ANSWER_BYTES = 60 * 1024**2
 
 Encode = Callable[[npt.NDArray[Any]], bytes]
 
@@ -160,6 +162,8 @@ class Predict:
             arrays = await self._off_the_loop(version.scorer, inputs)
         ran = perf_counter_ns()
         version.counters.ran(rows, ran - started)
+        if (size := sum(array.nbytes for array in arrays)) > LARGEST_ANSWER_BYTES:
+            raise AnswerTooLarge(f"{version.name} answers {size} bytes to these inputs; at most {LARGEST_ANSWER_BYTES}")
         outputs = [
             Output(spec.name, spec.datatype, array, self._encode(array))
             for spec, array in zip(version.signature.outputs, arrays, strict=True)
