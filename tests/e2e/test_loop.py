@@ -144,12 +144,12 @@ async def _walk_back(client: AsyncClient, promoted: TailedEvent) -> None:
     assert {"version", "run", "snapshot", "episode", "rollout", "promotion"} <= {node.kind for node in told.nodes}
     assert not told.missing
     explained = await explain(client, f"{MODEL}:{promoted.payload.version_after}")
-    shown = [link for link in _links(explained) if link.kind == "exemplar"]
-    assert {link.id for link in shown} <= set(episode.exemplars)
+    [cause] = [link for link in _links(explained) if link.id == episode.episode_id]
     # What caused the training lies before it: later windows of the same episode have later predictions.
-    assert shown
-    assert all(link.at <= episode.watermark.ToDatetime(UTC) for link in shown if link.at)
-    [node] = [node for node in told.nodes if node.kind == "episode"]
+    assert cause.links
+    assert {link.id for link in cause.links} <= set(episode.exemplars)
+    assert all(link.at <= episode.watermark.ToDatetime(UTC) for link in cause.links if link.at)
+    [node] = [node for node in told.nodes if node.id == episode.episode_id]
     assert episode.exemplars[0] in node.text
 
 

@@ -93,8 +93,8 @@ async def test_an_episode_becomes_a_judged_version_whose_roll_out_begins(tmp_pat
 
         # The registry hears of a run's end a moment after the trainer's own ledger.
         await becomes(recorded, second.run.snapshot.sha256)
-        nodes = (await registry.GetLineage(pb.GetLineageRequest(model=MODEL, version="2"))).nodes
-        assert "ep-1" in {node.id for node in nodes}
+        told = await registry.GetLineage(pb.GetLineageRequest(model=MODEL, version="2"))
+        assert "ep-1" in {node.id for node in told.nodes}
         assert await who_started(registry, second.run.id) == ["gyrostat-trainer"]
 
 

@@ -89,6 +89,7 @@ CALLS: dict[str, tuple[Prepare, Callable[[Registry], Awaitable[Any]]]] = {
     "Rollback": (one_rolling, fixed(pb.RollbackRequest(model="flights", reason="no"))),
     "RetireModel": (one_rolling, fixed(pb.RetireModelRequest(model="flights", reason="gone"))),
     "PinShadow": (one_live, fixed(pb.PinShadowRequest(model="flights", number=2, pinned=True))),
+    "RepairPlanTopic": (one_live, fixed(pb.RepairPlanTopicRequest(key=b"production/flights", reason="unreadable"))),
     "SetAutopilot": (one_rolling, fixed(pb.SetAutopilotRequest(model="flights", mode=OFF, reason="night"))),
 }
 

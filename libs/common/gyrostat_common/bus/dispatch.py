@@ -34,7 +34,7 @@ class Retries:
     tries: int = 3
     """For errors that are not ours."""
     in_place_s: float = 60.0
-    """After that the records are given back and fetched again, so that the broker sees us alive."""
+    """For errors that pass: after that the records are given back and fetched again, so that the broker sees us alive."""
     dead_letters: int = 100
     """More than this within `window_s`, and the consumer stops rather than empty the topic into the dead letters."""
     window_s: float = 600.0
@@ -166,7 +166,9 @@ class Dispatcher:
                 self._tell(topic, received, error, tries, for_now)
                 if not for_now and (kind is not None or tries >= self._retries.tries):
                     return Verdict.DEAD, error, tries
-                if await self._interrupted_within(delay * random.uniform(0.5, 1.0)) or loop.time() > until:
+                interrupted = await self._interrupted_within(delay * random.uniform(0.5, 1.0))
+                # Tries that have an end are never given up for their time: counted anew, they would have none.
+                if interrupted or (for_now and loop.time() > until):
                     return Verdict.AGAIN, error, tries
                 delay = min(delay * 2, self._retries.most_s)
 
