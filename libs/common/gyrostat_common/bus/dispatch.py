@@ -34,7 +34,7 @@ class Retries:
     tries: int = 3
     """For errors that are not ours."""
     in_place_s: float = 60.0
-    """For errors that pass: after that the records are given back and fetched again, so that the broker sees us alive."""
+    """For errors that pass. After that the records are given back and fetched again: the broker sees us alive."""
     dead_letters: int = 100
     """More than this within `window_s`, and the consumer stops rather than empty the topic into the dead letters."""
     window_s: float = 600.0
