@@ -62,10 +62,10 @@ async def test_each_process_may_restart_in_mid_rollout_and_the_loop_closes_all_t
             await eventually(lambda before=before: _more(backend, before), f"answers go on after {name} restarted")
             assert not running.done()
 
-        async def champion() -> bool:
-            return (await client.rollouts.get(rollout.id)).state == registry_pb2.ROLLOUT_STATE_GUARD
+        async def state() -> str:
+            return registry_pb2.RolloutState.Name((await client.rollouts.get(rollout.id)).state)
 
-        await eventually(champion, "the candidate is champion", within_s=150)
+        await becomes(state, "ROLLOUT_STATE_GUARD", within_s=150)
         backend.stop.set()
         await running
         await _all_archived(system, "steady", backend.traffic)

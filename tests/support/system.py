@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gyrostat_local import LocalSystem
-from gyrostat_local.plan import BOOTSTRAP
+from gyrostat_local.plan import BOOTSTRAP, SERVICES
 
 
 @asynccontextmanager
@@ -22,6 +22,17 @@ async def a_system(environ: Mapping[str, str] | None = None, *, own_kafka: bool 
     folder = Path(tempfile.mkdtemp(prefix="gyrostat-system-"))
     try:
         async with LocalSystem(folder, "free", told) as system:
-            yield system
+            try:
+                yield system
+            except Exception:
+                _tell(system)
+                raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell(system: LocalSystem) -> None:
+    """What each service complained of: the folder with its log is about to go."""
+    for name in SERVICES:
+        odd = [line for line in system.log(name).splitlines() if '"level": "info"' not in line]
+        print(f"---- {name}", *(line[:600] for line in odd[-25:]), sep="\n")
