@@ -12,14 +12,7 @@ from pytest_socket import disable_socket, enable_socket
 pytest_plugins = ["support.kafka", "support.objects", "support.otlp", "support.postgres", "support.system"]
 
 # The default draws every frame with its variables: a second of processor time for each traceback.
-structlog.configure(
-    processors=[
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S"),
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
 UNIT = Path(__file__).parent / "unit"
 
 

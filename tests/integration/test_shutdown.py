@@ -45,7 +45,8 @@ async def test_every_service_ends_in_time_when_kafka_dies_at_the_same_moment(
         system.processes[KAFKA].signal(death)
         ends = await asyncio.gather(*(ended(system, name) for name in SERVICES))
         await system.kill(KAFKA)
-    assert ends == [(0, "stopped", 0)] * len(SERVICES)
+    said_last = {name: system.log(name)[-3_000:] for name, end in zip(SERVICES, ends, strict=True) if end[0] != 0}
+    assert ends == [(0, "stopped", 0)] * len(SERVICES), said_last
     for name in SERVICES:
         text = system.log(name)
         said = [line["event"] for line in lines(system, name) if line["logger_name"] != "aiokafka"]

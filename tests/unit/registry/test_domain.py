@@ -139,7 +139,7 @@ def test_a_candidate_takes_and_answers_what_callers_know(
     assert bool(said) == bool(refusals(Signature(inputs, outputs), Signature((X,), (P,))))
 
 
-@given(value=st.floats(allow_nan=True), limit=st.floats(allow_nan=False))
+@given(value=st.floats(allow_nan=True), limit=st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_passes_exactly_up_to_its_threshold(value: float, limit: float) -> None:
     [gate] = judged([GateResult("parity", {"d": value}, passed=True)], [GateThreshold("parity.d", limit)])
     assert gate.passed == (value <= limit)

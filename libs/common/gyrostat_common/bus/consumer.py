@@ -44,7 +44,7 @@ stopped = telemetry.gauge("gyrostat_consumer_stopped", "1 when the consumer has 
 
 FETCH_MS = 200
 # At the close. All of a process's consumers must fit in the 30 s that it has.
-BATCH_WITHIN_S, COMMIT_AT_CLOSE_S, LEAVE_WITHIN_S = 15.0, 3.0, 3.0
+FETCH_WITHIN_S, BATCH_WITHIN_S, COMMIT_AT_CLOSE_S, LEAVE_WITHIN_S, END_WITHIN_S = 1.0, 12.0, 3.0, 3.0, 5.0
 _NOT_OURS_ANY_MORE = (CommitFailedError, IllegalGenerationError, UnknownMemberIdError, RebalanceInProgressError)
 
 
@@ -72,6 +72,11 @@ class KafkaConsumer:
     def problem(self) -> str | None:
         """Why it has stopped for good, or that it stands still."""
         return self._stopped_for or self.pulse.problem
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether records are being handled just now."""
+        return self._lock.locked()
 
     async def _dead_letter(self, record: codec.Incoming, error: BaseException, tries: int) -> None:
         await self._producer.send_record(dead_letter_of(self._group, record, error, tries))
@@ -322,8 +327,11 @@ async def consuming(
         yield consumer
     finally:
         consumer.close()
-        done, _ = await asyncio.wait({task}, timeout=BATCH_WITHIN_S)
+        # A batch in hand is finished. A fetch holds nothing, and may wait for a broker that is gone.
+        done, _ = await asyncio.wait({task}, timeout=FETCH_WITHIN_S)
+        if not done and consumer.in_hand:
+            done, _ = await asyncio.wait({task}, timeout=BATCH_WITHIN_S)
         if not done:
-            log.warning("batch_given_up", group=group, within_s=BATCH_WITHIN_S)
-            await ended(task)
+            log.warning("batch_given_up" if consumer.in_hand else "fetch_given_up", group=group)
+            await ended(task, within_s=END_WITHIN_S)
         await producer.close()
