@@ -39,7 +39,9 @@ class Pace:
     # Well below the longest step of a canary, so that it is judged with answers of its own.
     ahead_of_canary_s: float = DAY_S
     ahead_of_training_s: float = 2 * DAY_S
-    outcomes_ahead: int = 1_500
+    # Outcomes on their way to the join: enough that it never waits for us; few, while a canary is judged by them.
+    outcomes_ahead: int = 5_000
+    outcomes_ahead_of_canary: int = 1_500
     days_per_s: float = 0.0
     concurrency: int = 24
 
@@ -133,12 +135,19 @@ class Replay:
         await self._wait(
             "the monitor", lambda: to_us - max(self._watch.picture.watermark_us, first_us) <= self._ahead_us()
         )
-        await self._wait("the join", lambda: self._next_landing - self._outcomes_seen() <= self._pace.outcomes_ahead)
+        await self._wait("the join", lambda: self._next_landing - self._outcomes_seen() <= self._outcomes_ahead())
         await self._wait("a training", lambda: not self._too_far_into_training(to_us))
 
     def _ahead_us(self) -> float:
-        canary = self._watch.picture.plan.canary_weight > 0
-        return 1e6 * (min(self._pace.ahead_s, self._pace.ahead_of_canary_s) if canary else self._pace.ahead_s)
+        pace = self._pace
+        return 1e6 * (min(pace.ahead_s, pace.ahead_of_canary_s) if self._canary else pace.ahead_s)
+
+    def _outcomes_ahead(self) -> int:
+        return self._pace.outcomes_ahead_of_canary if self._canary else self._pace.outcomes_ahead
+
+    @property
+    def _canary(self) -> bool:
+        return self._watch.picture.plan.canary_weight > 0
 
     def _outcomes_seen(self) -> int:
         return int(self._watch.picture.status.outcomes_received)

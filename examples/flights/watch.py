@@ -18,7 +18,7 @@ from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat.registry.v1 import model_pb2, registry_pb2
 from gyrostat.trainer.v1 import trainer_pb2
 
-STATUS_EVERY_S: Final = 0.25
+STATUS_EVERY_S: Final = 0.1
 FACTS_EVERY_S: Final = 1.0
 CALL_TIMEOUT_S: Final = 10.0
 ACTIVE: Final = ("queued", "running")
@@ -75,6 +75,7 @@ class Watch:
     async def looking(self) -> AsyncIterator[None]:
         """Looks in the background until left."""
         tasks = [
+            asyncio.create_task(self._forever(self._follow_plans, FACTS_EVERY_S)),
             asyncio.create_task(self._forever(self.look_at_status, STATUS_EVERY_S)),
             asyncio.create_task(self._forever(self.look_at_facts, FACTS_EVERY_S)),
         ]
@@ -87,13 +88,17 @@ class Watch:
                 await asyncio.gather(*tasks)
 
     async def look_at_status(self) -> None:
-        """The monitor's watermark and counts, and the plan in force."""
+        """The monitor's watermark and counts."""
         request = monitor_pb2.GetMonitorStatusRequest(model=MODEL)
         reply = await self._services.monitor.GetMonitorStatus(request, timeout=CALL_TIMEOUT_S)
         if reply.models:
             self.picture.status = reply.models[0]
-        plan = await self._services.registry.GetPlan(registry_pb2.GetPlanRequest(model=MODEL), timeout=CALL_TIMEOUT_S)
-        self.picture.plan = plan.plan
+
+    async def _follow_plans(self) -> None:
+        """The plan in force, as the registry streams it."""
+        async for reply in self._services.registry.WatchPlans(registry_pb2.WatchPlansRequest()):
+            if reply.plan.model == MODEL:
+                self.picture.plan = reply.plan
 
     async def look_at_facts(self) -> None:
         """Roll-outs, episodes, runs and decisions."""

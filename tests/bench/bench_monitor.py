@@ -104,7 +104,7 @@ class Feeding:
             outcomes = self._outcomes(decoded)
             with self._stage("an outcome with three answers", len(outcomes)):
                 for one in in_batches(outcomes, 1000):
-                    await core.take_in([("bench", outcome) for outcome in one], {}, "event")
+                    await core.take_in(one, {}, "event")
 
     def _plan(self) -> pb.ServingPlan:
         plan = a_plan(1, 1, self.profile.sha256)

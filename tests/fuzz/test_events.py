@@ -88,7 +88,7 @@ def heard_by(read: Callable[[Event], object]) -> Callable[[Received], object]:
 
 READERS: dict[str, tuple[type[Message], Callable[[Received], object]]] = {
     "monitor-plan": (pb.ServingPlan, handled(decoding.plan)),
-    "monitor-outcome": (pb.OutcomeRecorded, lambda event: outcome_table([decoding.outcome(event)[1]], None)),
+    "monitor-outcome": (pb.OutcomeRecorded, lambda event: outcome_table([decoding.outcome(event)], None)),
     "inference-plan": (pb.ServingPlan, handled(plan_of)),
     "trainer-plan": (pb.ServingPlan, handled(trainer.facts_from)),
     "trainer-episode": (pb.DriftDetected, heard_by(trainer.episode_from)),

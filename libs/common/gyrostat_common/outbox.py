@@ -1,16 +1,16 @@
 """State change and event leave in one transaction: `add` writes the event beside the state, the relay sends it.
 
-The relay sends strictly in order per topic and key, the next row after the ack of the one before; different keys go
-side by side. A row is deleted after its ack, so a crash between the two sends it again with the same id; a relay that
-is closed waits for the acks under way and repeats nothing. A lease lets one relay work at a time, whatever the number
-of replicas of a service.
+The relay sends in rounds: the first waiting row of every topic and key, then the second ones, so that a row goes only
+after the ack of the one before it. A row is deleted after its ack, so a crash between the two sends it again with the
+same id; a relay that is closed waits for the acks under way and repeats nothing. A lease lets one relay work at a time,
+whatever the number of replicas of a service.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -33,6 +33,9 @@ from gyrostat_common.times import to_us
 log = telemetry.get_logger("outbox")
 waiting = telemetry.gauge("gyrostat_outbox_waiting_records", "Events that wait for the relay", ("relay",))
 _SYSTEM = SystemClock()
+
+Waiting = Row[tuple[object, ...]]
+Post = Callable[[Sequence[codec.Outgoing], Callable[[int], object]], Awaitable[Mapping[int, Exception]]]
 
 AT_ONCE = 500
 LEASE = timedelta(seconds=15)
@@ -72,17 +75,38 @@ def _row(event: Event) -> dict[str, object]:
         "topic": record.topic,
         "key": record.key,
         "partition": record.partition,
-        "headers": json.dumps([(name, value.decode()) for name, value in record.headers]),
+        "headers": json.dumps({name: value.decode() for name, value in record.headers}, ensure_ascii=False),
         "value": record.value,
     }
 
 
-def _headers(row: Row[tuple[object, ...]]) -> codec.Headers:
-    return tuple((name, text.encode()) for name, text in json.loads(row.headers))
+def _outgoing(row: Waiting) -> codec.Outgoing:
+    headers = json.loads(row.headers)
+    # Rows of before are lists of pairs.
+    texts = headers.items() if isinstance(headers, dict) else headers
+    return codec.Outgoing(
+        topic=row.topic,
+        key=row.key,
+        value=row.value,
+        headers=tuple([(name, text.encode()) for name, text in texts]),
+        partition=row.partition,
+    )
 
 
-def _event(row: Row[tuple[object, ...]], headers: codec.Headers) -> Event:
-    return replace(codec.decode_event(headers, row.key, row.value, row.topic), partition=row.partition)
+def _traceparent(record: codec.Outgoing) -> str:
+    return next((value.decode() for name, value in record.headers if name == "traceparent"), "")
+
+
+def _rounds(rows: Sequence[Waiting], sent: Container[int]) -> Iterator[list[Waiting]]:
+    """The first row of each topic and key, then the second of those whose first was sent, and so on."""
+    chains: dict[tuple[str, bytes | None], list[Waiting]] = {}
+    for row in rows:
+        chains.setdefault((row.topic, row.key), []).append(row)
+    depth = 0
+    while chains:
+        yield [chain[depth] for chain in chains.values()]
+        depth += 1
+        chains = {k: chain for k, chain in chains.items() if len(chain) > depth and chain[depth - 1].id in sent}
 
 
 class Relay:
@@ -91,7 +115,7 @@ class Relay:
     def __init__(self, db: Database, producer: Producer, name: str, clock: Clock) -> None:
         self._db, self._producer, self._name, self._clock = db, producer, name, clock
         # Opening and closing every event again costs more than all the rest; a producer on Kafka takes records as well.
-        self._send_record: Callable[[codec.Outgoing], Awaitable[object]] | None = getattr(producer, "send_record", None)
+        self._post: Post | None = getattr(producer, "post", None)
         self._holder = str(uuid7())
         self._woken = asyncio.Event()
         self._closing = False
@@ -131,42 +155,46 @@ class Relay:
         waiting.labels(self._name).set(len(rows))
         if not rows or not await self._leased():
             return 0
-        chains: dict[tuple[str, bytes | None], list[Row[tuple[object, ...]]]] = {}
-        for row in rows:
-            chains.setdefault((row.topic, row.key), []).append(row)
-        sent: list[int] = []
+        sent: set[int] = set()
         async with self._renewing():
             try:
-                async with asyncio.TaskGroup() as group:
-                    for chain in chains.values():
-                        group.create_task(self._send_chain(chain, sent))
+                for together in _rounds(rows, sent):
+                    if self._closing:
+                        break
+                    await self._send_round(together, sent)
             finally:
                 if sent:
-                    await asyncio.shield(self._forget(sent, rows))
+                    await asyncio.shield(self._forget(sorted(sent), rows))
         return len(sent)
 
-    async def _send_chain(self, rows: Sequence[Row[tuple[object, ...]]], sent: list[int]) -> None:
-        """Sends the rows of one key. An event that cannot be sent holds up its own key and no other."""
-        for row in rows:
-            if self._closing:
-                return
-            try:
-                await self._send(row)
-            except Exception as error:  # one event's fault holds up its own key only
-                log.error("event_not_sent", relay=self._name, topic=row.topic, row=row.id, error=repr(error))
-                return
-            sent.append(row.id)
+    async def _send_round(self, rows: Sequence[Waiting], sent: set[int]) -> None:
+        """Rows of different keys, side by side. An event that cannot be sent holds up its own key and no other."""
+        as_stored: list[tuple[Waiting, codec.Outgoing]] = []
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                record = _outgoing(row)
+                # Only an event of a sampled trace is opened once more, for the span of its sending.
+                if self._post is None or telemetry.sampled(_traceparent(record)):
+                    group.create_task(self._send_event(row, record, sent))
+                else:
+                    as_stored.append((row, record))
+            if self._post is not None and as_stored:
+                ids = [row.id for row, _ in as_stored]
+                failed = await self._post([record for _, record in as_stored], lambda i: sent.add(ids[i]))
+                for index, error in failed.items():
+                    self._tell_not_sent(as_stored[index][0], error)
 
-    async def _send(self, row: Row[tuple[object, ...]]) -> None:
-        """As it was stored. Only an event of a sampled trace is opened once more, for the span of its sending."""
-        headers = _headers(row)
-        traceparent = dict(headers).get("traceparent", b"").decode()
-        if self._send_record is None or telemetry.sampled(traceparent):
-            await self._producer.send(_event(row, headers))
-            return
-        await self._send_record(
-            codec.Outgoing(topic=row.topic, key=row.key, value=row.value, headers=headers, partition=row.partition)
-        )
+    async def _send_event(self, row: Waiting, record: codec.Outgoing, sent: set[int]) -> None:
+        try:
+            event = codec.decode_event(record.headers, row.key, row.value, row.topic)
+            await self._producer.send(replace(event, partition=row.partition))
+        except Exception as error:  # one event's fault holds up its own key only
+            self._tell_not_sent(row, error)
+        else:
+            sent.add(row.id)
+
+    def _tell_not_sent(self, row: Waiting, error: Exception) -> None:
+        log.error("event_not_sent", relay=self._name, topic=row.topic, row=row.id, error=repr(error))
 
     async def _forget(self, sent: Sequence[int], rows: Sequence[Row[tuple[object, ...]]]) -> None:
         which = outbox.c.id.in_(sent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -35,6 +36,10 @@ HARD_END_S = 1.0
 """How much longer than its limit a close may take before the process ends without asking anybody."""
 SWEEP_S = 1.0
 """What tasks that nobody owns are given to end."""
+GARBAGE_AFTER = (50_000, 20, 50)
+"""Objects of a batch of events live as long as the batch. Python's own limits (700, 10, 10) look through all of them
+many times while they do, and through what was made at the start as well.
+"""
 
 
 def run(
@@ -127,6 +132,9 @@ class _Life:
             _say(self._name, f"cannot start: {sentence(error)}")
             return CANNOT_START
         self._opened = True
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GARBAGE_AFTER)
         log.info("started", seconds=round(age_s(), 2))
         try:
             await self._stop.wait()

@@ -19,11 +19,16 @@ def to_us(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
-def from_us(us: int) -> datetime:
+def checked_us(us: int) -> int:
     """Refuses what lies outside the years 1 to 9999: a number off the wire can be any."""
     if not _LEAST_US <= us <= _MOST_US:
         raise InvalidInput(f"{us} microseconds since 1970 are no time between the years 1 and 9999")
-    return _EPOCH + timedelta(microseconds=us)
+    return us
+
+
+def from_us(us: int) -> datetime:
+    """Refuses what lies outside the years 1 to 9999."""
+    return _EPOCH + timedelta(microseconds=checked_us(us))
 
 
 def to_proto(at: datetime | None) -> Timestamp | None:

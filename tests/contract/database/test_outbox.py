@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, update
 
 from gyrostat.events.v1 import events_pb2
-from gyrostat_common import bus, inbox, outbox, telemetry
+from gyrostat_common import bus, inbox, outbox, tables, telemetry
+from gyrostat_common.bus import codec
 from gyrostat_common.clock import FixedClock
 from gyrostat_common.database import Database
 from gyrostat_common.errors import Unavailable
@@ -27,12 +31,15 @@ class Sending:
         self.open = asyncio.Event()
         self.open.set()
         self.lose_ack_of: set[str] = set()
+        self.never: set[str] = set()
         self.begun = 0
         self.sent: list[bus.Event] = []
 
     async def send(self, event: bus.Event) -> tuple[int, int]:
         self.begun += 1
         await self.open.wait()
+        if event.id in self.never:
+            raise Unavailable("the topic is missing")
         self.sent.append(event)
         async with self._log.producer() as producer:
             place = await producer.send(event)
@@ -40,6 +47,27 @@ class Sending:
             self.lose_ack_of.remove(event.id)
             raise Unavailable("the ack was lost")
         return place
+
+
+class Posting(Sending):
+    """The same with a way for records as they lie, as the producer on Kafka has it."""
+
+    async def post(self, records: Sequence[codec.Outgoing], acked: Callable[[int], object]) -> dict[int, Exception]:
+        failed: dict[int, Exception] = {}
+
+        async def one(index: int, record: codec.Outgoing) -> None:
+            try:
+                await self.send(codec.decode_event(record.headers, record.key, record.value or b"", record.topic))
+            except Unavailable as error:
+                failed[index] = error
+            else:
+                acked(index)
+
+        await asyncio.gather(*(one(index, record) for index, record in enumerate(records)))
+        return failed
+
+
+both_ways = pytest.mark.parametrize("sending", [Sending, Posting], ids=["by-event", "by-record"])
 
 
 @pytest.fixture
@@ -93,8 +121,11 @@ async def test_a_rolled_back_event_never_leaves(db: Database, log: bus.MemoryBus
     assert [event.payload.version_after for event in log.events(PROMOTED)] == [2]
 
 
-async def test_events_of_a_key_leave_one_after_the_other(db: Database, log: bus.MemoryBus) -> None:
-    producer = Sending(log)
+@both_ways
+async def test_events_of_a_key_leave_one_after_the_other(
+    db: Database, log: bus.MemoryBus, sending: type[Sending]
+) -> None:
+    producer = sending(log)
     plans = [a_plan(revision) for revision in range(1, 30)]
     producer.lose_ack_of = {plans[4].id, plans[11].id}
     await put(db, *plans)
@@ -119,10 +150,11 @@ async def test_the_next_relay_sends_what_the_last_one_left(db: Database, log: bu
     assert len(log.events(OUTCOME)) == 3
 
 
+@both_ways
 async def test_a_relay_that_is_closed_hears_the_acks_under_way_and_nothing_is_repeated(
-    db: Database, log: bus.MemoryBus
+    db: Database, log: bus.MemoryBus, sending: type[Sending]
 ) -> None:
-    slow = Sending(log)
+    slow = sending(log)
     slow.open.clear()
     plans, outcomes = [a_plan(1), a_plan(2)], [an_outcome(f"p{n}") for n in range(600)]
     await put(db, *plans, *outcomes)
@@ -145,6 +177,33 @@ async def test_a_relay_that_is_closed_hears_the_acks_under_way_and_nothing_is_re
         await until_empty(db)
     assert sorted(event.id for event in log.events(OUTCOME)) == sorted(event.id for event in outcomes)
     assert [event.id for event in log.events(PLAN)] == [event.id for event in plans]
+
+
+@both_ways
+async def test_an_event_that_cannot_be_sent_holds_up_its_own_key_alone(
+    db: Database, log: bus.MemoryBus, sending: type[Sending]
+) -> None:
+    producer = sending(log)
+    plans, others = [a_plan(1), a_plan(2)], [a_promotion(n) for n in (1, 2, 3)]
+    producer.never = {plans[0].id}
+    await put(db, *plans, *others)
+    async with outbox.relay(db, producer, "registry"):
+        await eventually(lambda: len(log.events(PROMOTED)) == 3)
+        assert log.events(PLAN) == []
+        producer.never.clear()
+        await until_empty(db)
+    assert [event.id for event in log.events(PLAN)] == [event.id for event in plans]
+
+
+async def test_rows_of_before_are_sent_with_all_their_headers(db: Database, log: bus.MemoryBus) -> None:
+    event = a_promotion(1, correlation_id="loop")
+    await put(db, event)
+    async with db.transaction() as tx:
+        headers = json.loads((await tx.execute(select(tables.outbox.c.headers))).scalar_one())
+        await tx.execute(update(tables.outbox).values(headers=json.dumps(list(headers.items()))))
+    async with outbox.relay(db, Sending(log), "registry"):
+        await until_empty(db)
+    assert [(sent.id, sent.correlation_id) for sent in log.events(PROMOTED)] == [(event.id, "loop")]
 
 
 async def test_an_event_sent_but_not_marked_is_sent_again_and_recognised(db: Database, log: bus.MemoryBus) -> None:

@@ -89,14 +89,14 @@ async def test_another_writer_makes_us_read_again(archive):
 async def test_outcomes_once_by_offset_and_resolved_names_once_by_number(archive):
     def outcome(offset, ref=None):
         message = an_outcome(ref or prediction_id(offset), 1, T0)
-        return decoding.outcome(received(message, f"e{offset}", offset))[1]
+        return decoding.outcome(received(message, f"e{offset}", offset))
 
     by_request = pb.PredictionRef(request=pb.PredictionRef.ByRequest(request_id="r"))
     batch = [outcome(0), outcome(1, by_request)]
     assert (await archive.add_outcomes("flights", batch)).rows == 2
     assert (await archive.add_outcomes("flights", [*batch, outcome(2)])).rows == 1
     key = parse_row_id(str(prediction_id(9)))
-    resolved = [(1, decoding.outcome(received(an_outcome(prediction_id(9), 1, T0), "e1", 1))[1])]
+    resolved = [(1, decoding.outcome(received(an_outcome(prediction_id(9), 1, T0), "e1", 1)))]
     assert resolved[0][1].ref == Ref(prediction=key)
     assert (await archive.add_resolved("flights", resolved)).rows == 1
     assert (await archive.add_resolved("flights", resolved)).rows == 0

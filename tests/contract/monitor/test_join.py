@@ -1,6 +1,8 @@
 """The join's promises on SQLite and PostgreSQL: three names, duplicates, corrections, retries, late ones, whichever
 comes first."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -131,8 +133,8 @@ async def test_two_sources_may_give_their_events_the_same_id(core):
     await observe(core, [frame(1, n=2, request_ids=["a-1", "b-1"])])
     refs = [pb.PredictionRef(request=pb.PredictionRef.ByRequest(request_id=f"{who}-1", row=0)) for who in "ab"]
     for source, ref, value in (("backend-a", refs[0], 1), ("backend-b", refs[1], 0)):
-        _, outcome = decoding.outcome(received(an_outcome(ref, value, T0 + 10), "evt-1"))
-        await core.take_in([(source, outcome)], {"outcome.recorded/0": 1}, "outcome")
+        outcome = decoding.outcome(received(an_outcome(ref, value, T0 + 10), "evt-1"))
+        await core.take_in([replace(outcome, event_source=source)], {"outcome.recorded/0": 1}, "outcome")
     predictions, outcomes, found = await metrics(core)
     assert (predictions, outcomes) == (2, 2)
     assert found["log_loss"] == pytest.approx(-(np.log(0.8) + np.log(0.2)) / 2, abs=1e-4)

@@ -49,7 +49,7 @@ async def test_an_entity_that_no_prediction_holds_is_refused_by_every_way_in(
 ):
     await plan(core, kept)
     message = about(entity)
-    _, outcome = decoding.outcome(received(message, "backend-1"))
+    outcome = decoding.outcome(received(message, "backend-1"))
     with pytest.raises(OutcomeInvalid, match=instead) as by_topic:
         await take_in(core, [message])
     given = Given("flights", outcome.ref, 1.0, outcome.observed_us, None, "", 1.0)
@@ -69,13 +69,13 @@ async def test_an_outcome_that_names_the_digest_finds_its_prediction_and_is_arch
     await take_in(core, [about(KEPT)])
     (status,) = await core.queries.status("flights")
     assert status.counters["outcomes_joined"] == 1
-    assert await core.archiving.outcomes([decoding.outcome(received(about(KEPT), "backend-1"))[1]]) == 1
+    assert await core.archiving.outcomes([decoding.outcome(received(about(KEPT), "backend-1"))]) == 1
 
 
 async def test_an_outcome_that_the_join_refuses_is_not_archived_either(core):
     await plan(core, "SENSITIVITY_PLAIN")
     named = about("N123")
     named.model = "../../etc"
-    odd, fine = (decoding.outcome(received(m, f"o-{n}"))[1] for n, m in enumerate((named, about("N123"))))
+    odd, fine = (decoding.outcome(received(m, f"o-{n}")) for n, m in enumerate((named, about("N123"))))
     assert await core.archiving.outcomes([odd, fine]) == 1
     assert await core.archive.models("outcomes") == ["flights"]

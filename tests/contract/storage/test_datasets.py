@@ -58,7 +58,7 @@ async def test_what_the_monitor_archived_the_trainer_reads(place: Place) -> None
     await archive.add_frames("flights", [frame(1), frame(2)])
     known = [prediction_id(1000 + i) for i in range(ROWS)]
     outcomes = [
-        decoding.outcome(received(an_outcome(one, 1, BEGIN_US + 120_000_000), f"e{i}", i))[1]
+        decoding.outcome(received(an_outcome(one, 1, BEGIN_US + 120_000_000), f"e{i}", i))
         for i, one in enumerate(known)
     ]
     await archive.add_outcomes("flights", outcomes)

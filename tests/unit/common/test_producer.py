@@ -88,6 +88,41 @@ async def test_many_senders_share_one_new_client() -> None:
     assert await asyncio.gather(*(producer.send_record(RECORD) for _ in range(5))) == [(1, 42)] * 5
 
 
+async def test_records_that_are_posted_go_side_by_side_and_what_fails_goes_again_by_itself() -> None:
+    broken, new = Client([None, OutOfOrderSequenceNumber(), None]), Client([None])
+    acked: list[int] = []
+    failed = await producing_with(broken, new).post([RECORD] * 3, acked.append)
+    assert (sorted(acked), failed) == ([0, 1, 2], {})
+    assert (len(broken.sent), len(new.sent)) == (3, 1)
+
+
+async def test_what_is_posted_and_never_taken_is_told_by_its_place() -> None:
+    client = Client([None, MessageSizeTooLargeError(), None, MessageSizeTooLargeError()])
+    acked: list[int] = []
+    failed = await producing_with(client).post([RECORD] * 3, acked.append)
+    assert sorted(acked) == [0, 2]
+    assert [(index, str(error)) for index, error in failed.items()] == [
+        (1, "a record of 1 bytes is too large for registry.dlq")
+    ]
+
+
+async def test_who_hangs_up_on_a_post_has_heard_every_ack_that_came() -> None:
+    client = Client([None, None])
+    waiting: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    acked: list[int] = []
+
+    async def third_never_answers(topic: str, **record: Any) -> Awaitable[Any]:
+        return waiting if len(client.sent) == 2 else await Client.send(client, topic, **record)
+
+    client.send = third_never_answers  # type: ignore[method-assign]
+    posting = asyncio.create_task(producing_with(client).post([RECORD] * 3, acked.append))
+    await eventually(lambda: len(client.sent) == 2)
+    posting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await posting
+    assert acked == [0, 1]
+
+
 class Cluster:
     """Answers checks of topics with the next state; `open` holds the answers back."""
 

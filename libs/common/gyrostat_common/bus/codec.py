@@ -109,7 +109,11 @@ def decode(record: Incoming) -> Received | Tombstone:
 
 def decode_event(headers: Headers, key: bytes | None, value: bytes, topic: str = "") -> Event:
     """The event in a record's parts. Raises Undecodable."""
-    attributes = {name.lower(): _text(name, raw) for name, raw in headers if name.lower() in _READ}
+    attributes = {}
+    for name, raw in headers:
+        known_as = name if name in _READ else name.lower()
+        if known_as in _READ:
+            attributes[known_as] = _text(name, raw)
     _check_binary_mode(attributes)
     known = contract.of_type(attributes["ce_type"])
     if known is None or known.message is None or (topic and known.name != topic):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -68,14 +70,7 @@ class KafkaProducer:
                 delay = min(delay * 2, 5.0)
                 continue
             try:
-                future = await client.send(
-                    prefixed(self._kafka, record.topic),
-                    key=record.key,
-                    value=record.value,
-                    headers=list(record.headers),
-                    partition=record.partition,
-                )
-                metadata = await future
+                metadata: Any = await (await self._handed_over(client, record))
             except MessageSizeTooLargeError as error:
                 size = len(record.value or b"")
                 raise RecordTooLarge(f"a record of {size} bytes is too large for {record.topic}") from error
@@ -88,6 +83,65 @@ class KafkaProducer:
             self.problem = None
             sent_total.labels(record.topic).inc()
             return metadata.partition, metadata.offset
+
+    async def post(self, records: Sequence[codec.Outgoing], acked: Callable[[int], object]) -> dict[int, Exception]:
+        """Many records of different keys, side by side. `acked(index)` is called for each that the log has; returns
+        why a record will never be taken, by index. Waits while the broker is down.
+        """
+        client = await self._ready()
+        fine = {topic for topic in {record.topic for record in records} if await self._checked(topic)}
+        under_way: dict[int, asyncio.Future[object]] = {}
+        try:
+            for index, record in enumerate(records):
+                if record.topic in fine:
+                    with suppress(KafkaError):
+                        under_way[index] = await self._handed_over(client, record)
+            if under_way:
+                await asyncio.wait(under_way.values())
+        finally:
+            found = {i: _error_of(one) for i, one in under_way.items() if one.done()}
+            done = {i for i, error in found.items() if error is None}
+            for index in done:
+                acked(index)
+        if done:
+            self.problem = None
+            for topic, count in Counter(records[index].topic for index in done).items():
+                sent_total.labels(topic).inc(count)
+        for index, error in found.items():
+            if error is not None and not isinstance(error, MessageSizeTooLargeError):
+                await self._after(client, error, records[index].topic, 0.1)
+                break
+        return await self._post_again({i: records[i] for i in range(len(records)) if i not in done}, acked)
+
+    async def _post_again(
+        self, records: Mapping[int, codec.Outgoing], acked: Callable[[int], object]
+    ) -> dict[int, Exception]:
+        """What did not go at once goes one by one, each with tries of its own."""
+        failed: dict[int, Exception] = {}
+
+        async def send(index: int, record: codec.Outgoing) -> None:
+            try:
+                await self.send_record(record)
+            except InvalidInput as error:
+                failed[index] = error
+            else:
+                acked(index)
+
+        async with asyncio.TaskGroup() as group:
+            for index, record in records.items():
+                group.create_task(send(index, record))
+        return failed
+
+    async def _handed_over(self, client: AIOKafkaProducer, record: codec.Outgoing) -> asyncio.Future[object]:
+        """The future of the record's ack."""
+        future: asyncio.Future[object] = await client.send(
+            prefixed(self._kafka, record.topic),
+            key=record.key,
+            value=record.value,
+            headers=list(record.headers),
+            partition=record.partition,
+        )
+        return future
 
     async def _after(self, client: AIOKafkaProducer, error: BaseException, topic: str, delay: float) -> None:
         """Waits before the next try; a client that can go no further is put away first."""
@@ -181,6 +235,10 @@ class KafkaProducer:
         if self._client is not None:
             client, self._client = self._client, None
             await _stopped(client)
+
+
+def _error_of(done: asyncio.Future[object]) -> BaseException | None:
+    return asyncio.CancelledError() if done.cancelled() else done.exception()
 
 
 def _closed(client: AIOKafkaProducer) -> bool:

@@ -121,13 +121,17 @@ def check(claim: Claim, policy: Policy | None, now_us: int) -> None:
 
 def _check_names(claim: Claim) -> None:
     """Names are keys of tables and of records."""
-    _ = claim.ref.text
-    for what, name in (("source", claim.source), ("its prediction's name", claim.ref.key)):
+    ref = claim.ref
+    names = [("source", claim.source)]
+    if ref.prediction is None:  # which is an id and a number, and so a name
+        _ = ref.text
+        names.append(("its prediction's name", ref.key))
+    for what, name in names:
         if not is_name(name):
             raise OutcomeInvalid(f"{what} has {len(name.encode()):,} bytes, or a NUL; at most {NAME_BYTES:,} and none")
-    for named in (claim.ref.prediction, claim.ref.request):
-        if named is not None and not 0 <= named[1] <= LAST_ROW:
-            raise OutcomeInvalid(f"row {str(named[1])[:20]} is none: rows are numbered 0 to {LAST_ROW}")
+    named = ref.prediction or ref.request
+    if named is not None and not 0 <= named[1] <= LAST_ROW:
+        raise OutcomeInvalid(f"row {str(named[1])[:20]} is none: rows are numbered 0 to {LAST_ROW}")
 
 
 def _check_entity(claim: Claim, policy: Policy | None) -> None:

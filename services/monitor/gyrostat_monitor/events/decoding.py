@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2 as models
 from gyrostat_common.bus import Received
-from gyrostat_common.times import from_us
+from gyrostat_common.times import checked_us
 from gyrostat_monitor.domain.columns import ColumnValues, decode_column
 from gyrostat_monitor.domain.errors import FrameInvalid, OutcomeInvalid
 from gyrostat_monitor.domain.frames import (
@@ -40,9 +40,7 @@ _PHASES = {
 
 def microseconds(stamp: Timestamp) -> int:
     """Microseconds since 1970; 0 when absent. Raises InvalidInput for what no datetime can be."""
-    us = stamp.seconds * 1_000_000 + stamp.nanos // 1_000
-    from_us(us)
-    return us
+    return checked_us(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
 
 
 def frame(m: pb.PredictionLogged) -> Frame:
@@ -89,8 +87,8 @@ def ref(m: pb.PredictionRef) -> Ref:
     raise OutcomeInvalid("the outcome names no prediction: give prediction_id, or request, or entity with a time")
 
 
-def outcome(received: Received) -> tuple[str, Outcome]:
-    """(event source, outcome). Raises OutcomeInvalid."""
+def outcome(received: Received) -> Outcome:
+    """With the log's time as the time of its coming. Raises OutcomeInvalid."""
     event = received.event
     m = event.payload
     assert isinstance(m, pb.OutcomeRecorded)
@@ -98,10 +96,9 @@ def outcome(received: Received) -> tuple[str, Outcome]:
         raise OutcomeInvalid("observed_at is required: when it became true")
     recorded = microseconds(m.recorded_at) if m.HasField("recorded_at") else received.timestamp_ms * 1000
     place = f"{received.topic}/{received.partition}"
-    return event.source, Outcome(
-        event.id, m.model, ref(m.prediction), m.value, microseconds(m.observed_at), recorded, received.timestamp_ms *
-        1000,
-        m.source, m.weight or 1.0, place, received.offset,
+    return Outcome(
+        event.id, m.model, ref(m.prediction), m.value, microseconds(m.observed_at), recorded,
+        received.timestamp_ms * 1000, m.source, m.weight or 1.0, place, received.offset, event_source=event.source,
     )  # fmt: skip
 
 

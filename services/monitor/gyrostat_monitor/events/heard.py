@@ -112,7 +112,7 @@ class Archives:
             await self._archiving.frames(frames)
 
     async def _on_outcomes(self, batch: list[Received]) -> None:
-        outcomes = [decoding.outcome(r)[1] for r in batch]
+        outcomes = [decoding.outcome(r) for r in batch]
         await self._outcomes()
         await self._archiving.outcomes(outcomes)
 

@@ -101,7 +101,8 @@ class Join:
         await self._settle(model, answers, outcomes)
         policy, plan = self._known.policy(model), self._known.plan(model)
         pairing = await self._known.pairing(plan)
-        change = recount([(a, winner(outcomes.get(a.key, ()))) for a in answers], policy, pairing)
+        won = {key: winner(found) for key, found in outcomes.items()}
+        change = recount([(a, won.get(a.key)) for a in answers], policy, pairing)
         await self._joins.save_labels(model, change.answers, change.uniform)
         quality = {(model, v, role, tick): sums for (v, role, tick), sums in change.quality.items()}
         await self._counts.add_quality(quality)

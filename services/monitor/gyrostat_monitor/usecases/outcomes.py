@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gyrostat_common.ids import Ids
 from gyrostat_monitor.domain.errors import OutcomeInvalid
@@ -69,14 +69,13 @@ class TakeInOutcomes:
         self._records, self._joins, self._known = stores.records, stores.joins, known
         self._join, self._advance = join, advance
 
-    async def __call__(self, batch: Sequence[tuple[str, Outcome]], positions: Mapping[str, int], cause: str) -> None:
-        """(event source, outcome) in order. Raises OutcomeInvalid for a record that no prediction could have."""
+    async def __call__(self, batch: Sequence[Outcome], positions: Mapping[str, int], cause: str) -> None:
+        """In order. Raises OutcomeInvalid for a record that no prediction could have."""
         now = self._known.now_us()
-        for _, o in batch:
-            self._known.check(o, now)
         by_model: dict[str, dict[str, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
-        for source, outcome in batch:
-            by_model[outcome.model][source].append(replace(outcome, ingested_us=now, event_source=source))
+        for outcome in batch:
+            self._known.check(outcome, now)
+            by_model[outcome.model][outcome.event_source].append(outcome)
         async with self._records.transaction():
             self._records.note_positions(positions)
             for model, by_source in sorted(by_model.items()):
