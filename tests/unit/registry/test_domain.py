@@ -17,16 +17,20 @@ from gyrostat_registry.domain.paging import page, token
 from gyrostat_registry.domain.run import Metric, Run, checked, merged
 from gyrostat_registry.domain.spec import (
     DEFAULT_GATES,
+    Batching,
     EngineSettings,
     GateThreshold,
+    GraphOptimization,
     LabelPolicy,
     Mode,
     ModelSpec,
     MonitorPolicy,
+    QueueLimits,
     RetrainPolicy,
     RolloutPolicy,
     Sensitivity,
     Task,
+    WarmUp,
     check_against,
     settled,
 )
@@ -62,7 +66,9 @@ def test_an_empty_spec_gets_every_default() -> None:
     assert (spec.retrain.pipeline, spec.retrain.parameters_json) == ("tabular", "{}")
     assert spec.rollout.steps == (100, 500, 2_500, 10_000)
     assert spec.rollout.gates == DEFAULT_GATES
-    assert spec.engine == EngineSettings(1, 4_096)
+    assert spec.engine == EngineSettings(
+        1, 4_096, 1, GraphOptimization.ALL, batching=Batching(False, 0, 256), queue=QueueLimits(16_384, 1_000)
+    )
     assert settled(spec) == spec
 
 
@@ -92,6 +98,18 @@ def test_own_thresholds_join_the_defaults() -> None:
         ({"rollout": RolloutPolicy(steps=(0, 10_000))}, "steps"),
         ({"rollout": RolloutPolicy(gates=(GateThreshold("parity", 1.0),))}, "parity"),
         ({"engine": EngineSettings(intra_op_threads=10_000)}, "intra_op_threads"),
+        ({"engine": EngineSettings(inter_op_threads=-1)}, "spec.engine.inter_op_threads"),
+        ({"engine": EngineSettings(execution_providers=("cuda",))}, "spec.engine.execution_providers 'cuda'"),
+        ({"engine": EngineSettings(execution_providers=("CPUExecutionProvider",) * 2)}, "each at most once"),
+        ({"engine": EngineSettings(batching=Batching(max_delay_us=-1))}, "spec.engine.batching.max_delay_us"),
+        ({"engine": EngineSettings(queue=QueueLimits(max_ms=10**9))}, "spec.engine.queue.max_ms"),
+        ({"engine": EngineSettings(warm_up=WarmUp(rows=(0,)))}, "spec.engine.warm_up.rows 0"),
+        ({"engine": EngineSettings(max_rows=8, warm_up=WarmUp(rows=(9,)))}, "spec.engine.warm_up.rows 9"),
+        ({"engine": EngineSettings(warm_up=WarmUp(rows=(4_096,) * 100))}, "spec.engine.warm_up.rows"),
+        ({"engine": EngineSettings(warm_up=WarmUp(samples_json="{"))}, "spec.engine.warm_up.samples_json: no JSON"),
+        ({"engine": EngineSettings(warm_up=WarmUp(samples_json="[]"))}, "spec.engine.warm_up.samples_json: 0 samples"),
+        ({"engine": EngineSettings(warm_up=WarmUp(samples_json='{"inputs": [{"name": "x"}]}'))}, "a body"),
+        ({"engine": EngineSettings(warm_up=WarmUp(samples_json="[" * 100_000))}, "samples_json: at most"),
         ({"owner": "x" * 5_000}, "owner"),
         ({"slices": ("a",) * 2_000}, "slices"),
     ],

@@ -13,16 +13,20 @@ from gyrostat_registry.domain.plan import Phase, Plan, PlannedVersion, Shadow
 from gyrostat_registry.domain.rollout import Rollout, State, Step
 from gyrostat_registry.domain.run import DatasetSnapshot, Metric, Run
 from gyrostat_registry.domain.spec import (
+    Batching,
     EngineSettings,
     GateThreshold,
+    GraphOptimization,
     LabelPolicy,
     Mode,
     ModelSpec,
     MonitorPolicy,
+    QueueLimits,
     RetrainPolicy,
     RolloutPolicy,
     Sensitivity,
     Task,
+    WarmUp,
 )
 from gyrostat_registry.domain.version import Artifact, Signature, TensorSpec
 from gyrostat_registry.service.mapping import filled, opened
@@ -54,9 +58,16 @@ SPEC = st.builds(
         RolloutPolicy, st.lists(WHOLE, max_size=3).map(tuple), WHOLE, WHOLE, WHOLE, SHARE, SHARE, WHOLE, WHOLE,
         st.lists(st.builds(GateThreshold, TEXT, st.floats(allow_nan=False)), max_size=2).map(tuple), WHOLE,
     ),
-    engine=st.builds(EngineSettings, WHOLE, WHOLE), labels=st.dictionaries(TEXT, TEXT, max_size=2),
+    engine=st.builds(
+        EngineSettings, WHOLE, WHOLE, WHOLE, st.sampled_from(GraphOptimization), st.lists(TEXT, max_size=2).map(tuple),
+        st.builds(WarmUp, st.lists(WHOLE, max_size=2).map(tuple), TEXT),
+        st.builds(Batching, st.booleans(), WHOLE, WHOLE), st.builds(QueueLimits, WHOLE, WHOLE), st.booleans(),
+    ),
+    labels=st.dictionaries(TEXT, TEXT, max_size=2),
 )  # fmt: skip
-PLANNED = st.builds(PlannedVersion, WHOLE, ARTIFACT, SIGNATURE, st.none() | ARTIFACT, st.just(("v1",)))
+PLANNED = st.builds(
+    PlannedVersion, WHOLE, ARTIFACT, SIGNATURE, st.none() | ARTIFACT, st.just(("v1",)), st.none() | ARTIFACT
+)
 PLAN = st.builds(
     Plan,
     environment=TEXT, model=TEXT, revision=WHOLE, made_at=TIMES, spec=SPEC, event_time=st.none() | TIMES,

@@ -404,18 +404,20 @@ class ModelPromoted(_message.Message):
     def __init__(self, environment: _Optional[str] = ..., model: _Optional[str] = ..., change: _Optional[_Union[Change, str]] = ..., version_before: _Optional[int] = ..., version_after: _Optional[int] = ..., plan_revision: _Optional[int] = ..., rollout_id: _Optional[str] = ..., cause: _Optional[str] = ..., actor: _Optional[str] = ..., approvals: _Optional[_Iterable[str]] = ..., evidence: _Optional[str] = ..., watermark: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PlannedVersion(_message.Message):
-    __slots__ = ("number", "artifact", "signature", "profile", "aliases")
+    __slots__ = ("number", "artifact", "signature", "profile", "aliases", "warm_up")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    WARM_UP_FIELD_NUMBER: _ClassVar[int]
     number: int
     artifact: _model_pb2.Artifact
     signature: _model_pb2.Signature
     profile: _model_pb2.Artifact
     aliases: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, number: _Optional[int] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., signature: _Optional[_Union[_model_pb2.Signature, _Mapping]] = ..., profile: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
+    warm_up: _model_pb2.Artifact
+    def __init__(self, number: _Optional[int] = ..., artifact: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., signature: _Optional[_Union[_model_pb2.Signature, _Mapping]] = ..., profile: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ..., aliases: _Optional[_Iterable[str]] = ..., warm_up: _Optional[_Union[_model_pb2.Artifact, _Mapping]] = ...) -> None: ...
 
 class PlannedShadow(_message.Message):
     __slots__ = ("version", "pinned", "sample_rate", "purpose")

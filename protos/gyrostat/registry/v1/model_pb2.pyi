@@ -32,6 +32,14 @@ class AutopilotMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUTOPILOT_MODE_PROPOSE: _ClassVar[AutopilotMode]
     AUTOPILOT_MODE_OFF: _ClassVar[AutopilotMode]
 
+class GraphOptimization(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GRAPH_OPTIMIZATION_UNSPECIFIED: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_DISABLED: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_BASIC: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_EXTENDED: _ClassVar[GraphOptimization]
+    GRAPH_OPTIMIZATION_ALL: _ClassVar[GraphOptimization]
+
 class Stage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     STAGE_UNSPECIFIED: _ClassVar[Stage]
@@ -55,6 +63,11 @@ AUTOPILOT_MODE_UNSPECIFIED: AutopilotMode
 AUTOPILOT_MODE_ON: AutopilotMode
 AUTOPILOT_MODE_PROPOSE: AutopilotMode
 AUTOPILOT_MODE_OFF: AutopilotMode
+GRAPH_OPTIMIZATION_UNSPECIFIED: GraphOptimization
+GRAPH_OPTIMIZATION_DISABLED: GraphOptimization
+GRAPH_OPTIMIZATION_BASIC: GraphOptimization
+GRAPH_OPTIMIZATION_EXTENDED: GraphOptimization
+GRAPH_OPTIMIZATION_ALL: GraphOptimization
 STAGE_UNSPECIFIED: Stage
 STAGE_CANDIDATE: Stage
 STAGE_REJECTED: Stage
@@ -176,13 +189,53 @@ class RolloutPolicy(_message.Message):
     max_promotions_per_7_days: int
     def __init__(self, steps: _Optional[_Iterable[int]] = ..., min_paired_rows: _Optional[int] = ..., min_exposure: _Optional[int] = ..., max_step_s: _Optional[int] = ..., loss_margin: _Optional[float] = ..., alpha: _Optional[float] = ..., guard_s: _Optional[int] = ..., max_rollout_s: _Optional[int] = ..., gates: _Optional[_Iterable[_Union[GateThreshold, _Mapping]]] = ..., max_promotions_per_7_days: _Optional[int] = ...) -> None: ...
 
+class Batching(_message.Message):
+    __slots__ = ("off", "max_delay_us", "max_batch_rows")
+    OFF_FIELD_NUMBER: _ClassVar[int]
+    MAX_DELAY_US_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_ROWS_FIELD_NUMBER: _ClassVar[int]
+    off: bool
+    max_delay_us: int
+    max_batch_rows: int
+    def __init__(self, off: _Optional[bool] = ..., max_delay_us: _Optional[int] = ..., max_batch_rows: _Optional[int] = ...) -> None: ...
+
+class QueueLimits(_message.Message):
+    __slots__ = ("max_rows", "max_ms")
+    MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    max_rows: int
+    max_ms: int
+    def __init__(self, max_rows: _Optional[int] = ..., max_ms: _Optional[int] = ...) -> None: ...
+
+class WarmUp(_message.Message):
+    __slots__ = ("rows", "samples_json")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_JSON_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedScalarFieldContainer[int]
+    samples_json: str
+    def __init__(self, rows: _Optional[_Iterable[int]] = ..., samples_json: _Optional[str] = ...) -> None: ...
+
 class EngineSettings(_message.Message):
-    __slots__ = ("intra_op_threads", "max_rows")
+    __slots__ = ("intra_op_threads", "max_rows", "inter_op_threads", "optimization", "execution_providers", "warm_up", "batching", "queue", "deterministic")
     INTRA_OP_THREADS_FIELD_NUMBER: _ClassVar[int]
     MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
+    INTER_OP_THREADS_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZATION_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_PROVIDERS_FIELD_NUMBER: _ClassVar[int]
+    WARM_UP_FIELD_NUMBER: _ClassVar[int]
+    BATCHING_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    DETERMINISTIC_FIELD_NUMBER: _ClassVar[int]
     intra_op_threads: int
     max_rows: int
-    def __init__(self, intra_op_threads: _Optional[int] = ..., max_rows: _Optional[int] = ...) -> None: ...
+    inter_op_threads: int
+    optimization: GraphOptimization
+    execution_providers: _containers.RepeatedScalarFieldContainer[str]
+    warm_up: WarmUp
+    batching: Batching
+    queue: QueueLimits
+    deterministic: bool
+    def __init__(self, intra_op_threads: _Optional[int] = ..., max_rows: _Optional[int] = ..., inter_op_threads: _Optional[int] = ..., optimization: _Optional[_Union[GraphOptimization, str]] = ..., execution_providers: _Optional[_Iterable[str]] = ..., warm_up: _Optional[_Union[WarmUp, _Mapping]] = ..., batching: _Optional[_Union[Batching, _Mapping]] = ..., queue: _Optional[_Union[QueueLimits, _Mapping]] = ..., deterministic: _Optional[bool] = ...) -> None: ...
 
 class ModelSpec(_message.Message):
     __slots__ = ("revision", "owner", "team", "description", "task", "score_output", "entity_input", "slices", "label", "sensitivity", "log_sample_rate", "autopilot", "monitor", "retrain", "rollout", "engine", "labels")
@@ -281,7 +334,7 @@ class GateResult(_message.Message):
     def __init__(self, gate: _Optional[str] = ..., numbers: _Optional[_Mapping[str, float]] = ..., passed: _Optional[bool] = ..., reason: _Optional[str] = ..., not_measured: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("model", "number", "stage", "artifact", "signature", "profile", "run_id", "gates", "cause", "correlation_id", "created_at", "created_by", "description", "tags", "stage_reason", "causation_id")
+    __slots__ = ("model", "number", "stage", "artifact", "signature", "profile", "run_id", "gates", "cause", "correlation_id", "created_at", "created_by", "description", "tags", "stage_reason", "causation_id", "warm_up")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -305,6 +358,7 @@ class ModelVersion(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     STAGE_REASON_FIELD_NUMBER: _ClassVar[int]
     CAUSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    WARM_UP_FIELD_NUMBER: _ClassVar[int]
     model: str
     number: int
     stage: Stage
@@ -321,7 +375,8 @@ class ModelVersion(_message.Message):
     tags: _containers.ScalarMap[str, str]
     stage_reason: str
     causation_id: str
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., profile: _Optional[_Union[Artifact, _Mapping]] = ..., run_id: _Optional[str] = ..., gates: _Optional[_Iterable[_Union[GateResult, _Mapping]]] = ..., cause: _Optional[str] = ..., correlation_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., stage_reason: _Optional[str] = ..., causation_id: _Optional[str] = ...) -> None: ...
+    warm_up: Artifact
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., stage: _Optional[_Union[Stage, str]] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., profile: _Optional[_Union[Artifact, _Mapping]] = ..., run_id: _Optional[str] = ..., gates: _Optional[_Iterable[_Union[GateResult, _Mapping]]] = ..., cause: _Optional[str] = ..., correlation_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_by: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., stage_reason: _Optional[str] = ..., causation_id: _Optional[str] = ..., warm_up: _Optional[_Union[Artifact, _Mapping]] = ...) -> None: ...
 
 class Metric(_message.Message):
     __slots__ = ("name", "value", "step", "at")

@@ -221,7 +221,7 @@ class ListRunsResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[_model_pb2.Run, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CreateModelVersionRequest(_message.Message):
-    __slots__ = ("request_id", "model", "artifact_sha256", "profile_sha256", "signature", "run_id", "gates", "cause", "correlation_id", "causation_id", "description", "tags", "event_time", "hold")
+    __slots__ = ("request_id", "model", "artifact_sha256", "profile_sha256", "signature", "run_id", "gates", "cause", "correlation_id", "causation_id", "description", "tags", "event_time", "hold", "warm_up_sha256")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -243,6 +243,7 @@ class CreateModelVersionRequest(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     HOLD_FIELD_NUMBER: _ClassVar[int]
+    WARM_UP_SHA256_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     artifact_sha256: str
@@ -257,7 +258,8 @@ class CreateModelVersionRequest(_message.Message):
     tags: _containers.ScalarMap[str, str]
     event_time: _timestamp_pb2.Timestamp
     hold: bool
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., artifact_sha256: _Optional[str] = ..., profile_sha256: _Optional[str] = ..., signature: _Optional[_Union[_model_pb2.Signature, _Mapping]] = ..., run_id: _Optional[str] = ..., gates: _Optional[_Iterable[_Union[_model_pb2.GateResult, _Mapping]]] = ..., cause: _Optional[str] = ..., correlation_id: _Optional[str] = ..., causation_id: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[bool] = ...) -> None: ...
+    warm_up_sha256: str
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., artifact_sha256: _Optional[str] = ..., profile_sha256: _Optional[str] = ..., signature: _Optional[_Union[_model_pb2.Signature, _Mapping]] = ..., run_id: _Optional[str] = ..., gates: _Optional[_Iterable[_Union[_model_pb2.GateResult, _Mapping]]] = ..., cause: _Optional[str] = ..., correlation_id: _Optional[str] = ..., causation_id: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hold: _Optional[bool] = ..., warm_up_sha256: _Optional[str] = ...) -> None: ...
 
 class CreateModelVersionResponse(_message.Message):
     __slots__ = ("version", "rollout")

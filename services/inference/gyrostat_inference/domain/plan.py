@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 
+from gyrostat_inference.domain.engine_settings import EngineSettings
+
 
 class Sensitivity(IntEnum):
     """What may be kept of an input; the numbers are the contract's."""
@@ -65,6 +67,7 @@ class PlannedVersion:
     signature: Signature
     profile: ArtifactRef | None = None
     aliases: tuple[str, ...] = ()
+    warm_up: ArtifactRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,8 @@ class ServingSpec:
     entity_input: str = ""
     sensitivity: Mapping[str, Sensitivity] = field(default_factory=lambda: MappingProxyType({}))
     log_sample_rate: float = 1.0
-    intra_op_threads: int = 1
     max_rows: int = 4096
+    engine: EngineSettings = field(default_factory=EngineSettings)
 
 
 @dataclass(frozen=True, slots=True)

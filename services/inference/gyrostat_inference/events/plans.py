@@ -9,6 +9,15 @@ from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_common.bus import Received, Tombstone
 from gyrostat_common.errors import InvalidInput
+from gyrostat_inference.domain.engine_settings import (
+    Batching,
+    EngineSettings,
+    Opening,
+    Optimization,
+    QueueLimits,
+    WarmUp,
+    settled,
+)
 from gyrostat_inference.domain.plan import (
     ArtifactRef,
     Plan,
@@ -61,6 +70,7 @@ def _version(message: pb.PlannedVersion) -> PlannedVersion:
         signature=Signature(_tensors(message.signature.inputs), _tensors(message.signature.outputs)),
         profile=_artifact(message.profile) if message.profile.sha256 else None,
         aliases=tuple(message.aliases),
+        warm_up=_artifact(message.warm_up) if message.warm_up.sha256 else None,
     )
 
 
@@ -81,8 +91,28 @@ def _spec(message: model_pb2.ModelSpec) -> ServingSpec:
         entity_input=message.entity_input,
         sensitivity=MappingProxyType(kept),
         log_sample_rate=message.log_sample_rate if message.HasField("log_sample_rate") else 1.0,
-        intra_op_threads=message.engine.intra_op_threads or 1,
         max_rows=message.engine.max_rows or 4096,
+        engine=_engine(message.engine),
+    )
+
+
+def _engine(message: model_pb2.EngineSettings) -> EngineSettings:
+    """0 means the default, also where an older registry did not fill it in."""
+    far = message.optimization or Optimization.ALL
+    queue, batching = QueueLimits(), message.batching
+    return settled(
+        EngineSettings(
+            Opening(
+                intra_op_threads=message.intra_op_threads or 1,
+                inter_op_threads=message.inter_op_threads or 1,
+                optimization=Optimization(min(far, Optimization.ALL)),  # what this release does not know: all
+                providers=tuple(message.execution_providers),
+                deterministic=message.deterministic,
+            ),
+            WarmUp(tuple(message.warm_up.rows), message.warm_up.samples_json),
+            Batching(batching.off, batching.max_delay_us, batching.max_batch_rows or Batching().max_batch_rows),
+            QueueLimits(message.queue.max_rows or queue.max_rows, message.queue.max_ms or queue.max_ms),
+        )
     )
 
 

@@ -103,7 +103,7 @@ class InferenceService:
             default_model_filename="model.onnx",
         )
         config.version_policy.specific.versions.extend(sorted(live.loaded))
-        config.parameters["intra_op_thread_count"].string_value = str(live.plan.spec.intra_op_threads)
+        config.parameters["intra_op_thread_count"].string_value = str(live.plan.spec.engine.opening.intra_op_threads)
         return oip.ModelConfigResponse(config=config)
 
     async def ModelStatistics(self, request: oip.ModelStatisticsRequest, context: Any) -> oip.ModelStatisticsResponse:

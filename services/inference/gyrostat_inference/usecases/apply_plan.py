@@ -153,7 +153,7 @@ class ApplyPlan:
         """The version as it is loaded already, where nothing but its surroundings has changed."""
         if have is None or now is None or have.planned.artifact.sha256 != planned.artifact.sha256:
             return await self._loader.load(plan.model, planned, plan.spec)
-        if now.plan.spec.intra_op_threads != plan.spec.intra_op_threads:
+        if now.plan.spec.engine.opening != plan.spec.engine.opening:
             return await self._loader.load(plan.model, planned, plan.spec)
         if now.plan.spec.sensitivity == plan.spec.sensitivity and have.planned.profile == planned.profile:
             return replace(have, planned=planned)

@@ -47,11 +47,11 @@ class LoadVersion:
     async def load(self, model: str, planned: PlannedVersion, spec: ServingSpec) -> LoadedVersion:
         """Raises ModelRefused, NotFound, InvalidInput, Unavailable; then nothing has changed."""
         path = await self._artifacts.fetch(planned.artifact)
-        found = await self._engine.try_out(path, spec.intra_op_threads)
+        found = await self._engine.try_out(path, spec.engine.opening.intra_op_threads)
         other = differences(planned.signature, found) if planned.signature.inputs else ""
         if other:
             raise ModelRefused(f"its graph has other tensors than were registered: {other}")
-        scorer = await self._engine.open(f"{model}:{planned.number}", path, spec.intra_op_threads)
+        scorer = await self._engine.open(f"{model}:{planned.number}", path, spec.engine.opening.intra_op_threads)
         return LoadedVersion(model, planned, scorer, await self.keeping(planned, spec))
 
     async def keeping(self, planned: PlannedVersion, spec: ServingSpec) -> Keeping:

@@ -53,6 +53,7 @@ class PlannedVersion:
     signature: Signature
     profile: Artifact | None = None
     aliases: tuple[str, ...] = ()
+    warm_up: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def cast(lineup: Lineup, rollout: Rollout | None) -> Cast:
 def planned(version: Version, aliases: Mapping[str, int]) -> PlannedVersion:
     """The version as a plan names it."""
     names = tuple(sorted(alias for alias, number in aliases.items() if number == version.number))
-    return PlannedVersion(version.number, version.artifact, version.signature, version.profile, names)
+    return PlannedVersion(version.number, version.artifact, version.signature, version.profile, names, version.warm_up)
 
 
 def following_aliases(plan: Plan | None, latest: int) -> dict[str, int]:

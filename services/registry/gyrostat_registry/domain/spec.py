@@ -7,6 +7,7 @@ spec that leaves the registry is complete and every reader of a plan may trust i
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ _EPISODE_KINDS = ("data", "prediction", "concept", "performance", "data_quality"
 _DEFAULT_STEPS = (100, 500, 2_500, 10_000)
 _LONGEST_TEXT = 4_096
 _MOST_ENTRIES = 1_024
+_MOST_WARM_ROWS = 100_000
+_PROVIDER = re.compile(r"[A-Za-z0-9]{1,64}ExecutionProvider")
+_INPUT = {"name", "datatype", "shape", "data"}
 
 
 class Task(StrEnum):
@@ -47,6 +51,16 @@ class Mode(StrEnum):
     ON = "on"
     PROPOSE = "propose"
     OFF = "off"
+
+
+class GraphOptimization(StrEnum):
+    """How far ONNX Runtime rewrites a graph before it runs."""
+
+    UNSPECIFIED = "unspecified"
+    DISABLED = "disabled"
+    BASIC = "basic"
+    EXTENDED = "extended"
+    ALL = "all"
 
 
 def _number(default: float, low: float, high: float) -> Any:
@@ -116,11 +130,43 @@ class RolloutPolicy:
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """What a version runs before its first caller pays for it."""
+
+    rows: tuple[int, ...] = ()
+    samples_json: str = ""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How requests that arrive together are run."""
+
+    off: bool = False
+    max_delay_us: int = _number(0, 0, 1_000_000)
+    max_batch_rows: int = _number(256, 1, 10**6)
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """What may wait for a run."""
+
+    max_rows: int = _number(16_384, 1, 10**8)
+    max_ms: int = _number(1_000, 1, 600_000)
+
+
+@dataclass(frozen=True)
 class EngineSettings:
-    """How ONNX Runtime opens the model."""
+    """How ONNX Runtime opens and runs the model."""
 
     intra_op_threads: int = _number(1, 1, 256)
     max_rows: int = _number(4_096, 1, 10**7)
+    inter_op_threads: int = _number(1, 1, 256)
+    optimization: GraphOptimization = GraphOptimization.UNSPECIFIED
+    execution_providers: tuple[str, ...] = ()
+    warm_up: WarmUp = WarmUp()
+    batching: Batching = Batching()
+    queue: QueueLimits = QueueLimits()
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +201,7 @@ DEFAULT_GATES = (
     GateThreshold("size.bytes", 50e6),
 )
 
-P = TypeVar("P", LabelPolicy, MonitorPolicy, RetrainPolicy, RolloutPolicy, EngineSettings)
+P = TypeVar("P", LabelPolicy, MonitorPolicy, RetrainPolicy, RolloutPolicy, EngineSettings, Batching, QueueLimits)
 
 
 def settled(spec: ModelSpec) -> ModelSpec:
@@ -181,7 +227,7 @@ def settled(spec: ModelSpec) -> ModelSpec:
         monitor=_filled(spec.monitor, "monitor"),
         retrain=_retrain(_filled(spec.retrain, "retrain")),
         rollout=_rollout(_filled(spec.rollout, "rollout")),
-        engine=_filled(spec.engine, "engine"),
+        engine=_engine(_filled(spec.engine, "engine")),
     )
 
 
@@ -245,6 +291,48 @@ def _rollout(policy: RolloutPolicy) -> RolloutPolicy:
     return replace(policy, steps=tuple(steps), gates=tuple(thresholds.values()))
 
 
+def _engine(settings: EngineSettings) -> EngineSettings:
+    for name in settings.execution_providers:
+        if not _PROVIDER.fullmatch(name):
+            raise BadSpec(
+                f"spec.engine.execution_providers {name[:80]!r}: a name such as CUDAExecutionProvider expected"
+            )
+    if len(set(settings.execution_providers)) < len(settings.execution_providers):
+        raise BadSpec("spec.engine.execution_providers: each at most once")
+    warm_up = settings.warm_up
+    for rows in warm_up.rows:
+        if not 1 <= rows <= settings.max_rows:
+            raise BadSpec(f"spec.engine.warm_up.rows {rows}: 1 to max_rows {settings.max_rows}")
+    if sum(warm_up.rows) > _MOST_WARM_ROWS:
+        raise BadSpec(f"spec.engine.warm_up.rows: {sum(warm_up.rows)} in all, at most {_MOST_WARM_ROWS}")
+    if warm_up.samples_json and (wrong := samples_problem(warm_up.samples_json)):
+        raise BadSpec(f"spec.engine.warm_up.samples_json: {wrong}")
+    return replace(
+        settings,
+        optimization=(
+            GraphOptimization.ALL if settings.optimization is GraphOptimization.UNSPECIFIED else settings.optimization
+        ),
+        batching=_filled(settings.batching, "engine.batching"),
+        queue=_filled(settings.queue, "engine.queue"),
+    )
+
+
+def samples_problem(text: str | bytes) -> str:
+    """Why this is no JSON of samples; "" when it is. Whether they fit the graph is seen when it is loaded."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        return f"no JSON: {exc}"
+    samples = read if isinstance(read, list) else [read]
+    if not 1 <= len(samples) <= _MOST_ENTRIES:
+        return f"{len(samples)} samples; 1 to {_MOST_ENTRIES} expected"
+    for sample in samples:
+        inputs = sample.get("inputs") if isinstance(sample, dict) else None
+        if not isinstance(inputs, list) or not all(isinstance(each, dict) and each.keys() >= _INPUT for each in inputs):
+            return 'a body {"inputs": [{"name", "datatype", "shape", "data"}, …]} or a list of them expected'
+    return ""
+
+
 def _check_texts(spec: ModelSpec) -> None:
     texts = {
         "owner": spec.owner, "team": spec.team, "description": spec.description, "score_output": spec.score_output,
@@ -254,11 +342,17 @@ def _check_texts(spec: ModelSpec) -> None:
     for name, text in texts.items():
         if len(text) > _LONGEST_TEXT:
             raise BadSpec(f"spec.{name}: at most {_LONGEST_TEXT} characters")
-    if len(spec.retrain.parameters_json) > 65_536:
-        raise BadSpec("spec.retrain.parameters_json: at most 65,536 characters")
+    documents = {
+        "retrain.parameters_json": spec.retrain.parameters_json,
+        "engine.warm_up.samples_json": spec.engine.warm_up.samples_json,
+    }
+    for name, text in documents.items():
+        if len(text) > 65_536:
+            raise BadSpec(f"spec.{name}: at most 65,536 characters")
     counts = {
         "slices": spec.slices, "sensitivity": spec.sensitivity, "labels": spec.labels,
         "rollout.steps": spec.rollout.steps, "rollout.gates": spec.rollout.gates, "retrain.on": spec.retrain.on,
+        "engine.execution_providers": spec.engine.execution_providers, "engine.warm_up.rows": spec.engine.warm_up.rows,
     }  # fmt: skip
     for name, entries in counts.items():
         if len(entries) > _MOST_ENTRIES:

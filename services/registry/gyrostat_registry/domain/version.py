@@ -71,6 +71,7 @@ class Version:
     parent: int = 0
     event_time: datetime | None = None
     archived: bool = False
+    warm_up: Artifact | None = None
 
     @property
     def rejected(self) -> bool:

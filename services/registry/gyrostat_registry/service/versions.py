@@ -94,4 +94,5 @@ def _registration(request: pb.CreateModelVersionRequest) -> Registration:
         gates=tuple(opened(GateResult, gate) for gate in request.gates), cause=request.cause,
         correlation_id=request.correlation_id, causation_id=request.causation_id, description=request.description,
         tags=dict(request.tags), event_time=from_proto(request.event_time), hold=request.hold,
+        warm_up_sha256=request.warm_up_sha256,
     )  # fmt: skip

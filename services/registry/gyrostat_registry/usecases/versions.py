@@ -13,7 +13,7 @@ from gyrostat_registry.domain.names import DEFAULT_ENVIRONMENT, checked_digest, 
 from gyrostat_registry.domain.paging import Listed, Page
 from gyrostat_registry.domain.plan import Plan, following_aliases
 from gyrostat_registry.domain.rollout import Rollout
-from gyrostat_registry.domain.spec import ModelSpec, check_against
+from gyrostat_registry.domain.spec import ModelSpec, check_against, samples_problem
 from gyrostat_registry.domain.version import (
     Artifact,
     GateResult,
@@ -30,6 +30,7 @@ from gyrostat_registry.usecases.ports import Blobs, Graphs, Records, Store
 from gyrostat_registry.usecases.rollouts import Rollouts
 
 LARGEST_PROFILE = 64 * 1024 * 1024
+LARGEST_SAMPLES = 1024 * 1024
 _MOST_REFUSALS = 20
 
 
@@ -50,6 +51,7 @@ class Registration:
     tags: dict[str, str] = field(default_factory=dict)
     event_time: datetime | None = None
     hold: bool = False
+    warm_up_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Versions:
         return self._blobs.stream(sha256)
 
     async def examine(self, said: Registration) -> None:
-        """Reads graph and profile of a registration, outside any transaction: it starts a process and takes its time.
+        """Reads graph, profile and samples, outside any transaction: it starts a process and takes its time.
 
         The signature is remembered with the artifact, so that a repeat reads nothing. BadArtifact, ArtifactNotFound.
         """
@@ -105,9 +107,11 @@ class Versions:
         async with self._store.reading() as tx:
             await tx.model(said.model)
             _, signature = await _uploaded(tx, said.artifact_sha256)
-            profile = (await _uploaded(tx, checked_digest(said.profile_sha256)))[0] if said.profile_sha256 else None
+            profile, warm_up = await _beside(tx, said)
         if profile is not None:
             await self._check_profile(profile)
+        if warm_up is not None:
+            await self._check_samples(warm_up)
         if signature is None:
             async with self._blobs.file(said.artifact_sha256) as path:
                 signature = await self._graphs.signature(path)
@@ -115,15 +119,22 @@ class Versions:
                 await tx.save_signature(said.artifact_sha256, signature)
 
     async def _check_profile(self, profile: Artifact) -> None:
-        if profile.size_bytes > LARGEST_PROFILE:
-            raise BadArtifact(f"the profile has {profile.size_bytes} bytes; at most {LARGEST_PROFILE}")
-        content = b"".join([chunk async for chunk in self._blobs.stream(profile.sha256)])
+        content = await self._content("the profile has", profile, LARGEST_PROFILE)
         try:
             read = json.loads(content)
         except (ValueError, RecursionError) as exc:
             raise BadArtifact("the profile is not JSON") from exc
         if not isinstance(read, dict):
             raise BadArtifact("the profile is no JSON object")
+
+    async def _check_samples(self, samples: Artifact) -> None:
+        if wrong := samples_problem(await self._content("the samples have", samples, LARGEST_SAMPLES)):
+            raise BadArtifact(f"the samples to warm up with: {wrong}")
+
+    async def _content(self, who: str, artifact: Artifact, most_bytes: int) -> bytes:
+        if artifact.size_bytes > most_bytes:
+            raise BadArtifact(f"{who} {artifact.size_bytes} bytes; at most {most_bytes}")
+        return b"".join([chunk async for chunk in self._blobs.stream(artifact.sha256)])
 
     async def register(self, caller: Caller, said: Registration) -> tuple[VersionView, Rollout | None]:
         """The next version of a model, its gates judged, and the roll-out that comes of it. Call `examine` first."""
@@ -147,7 +158,7 @@ class Versions:
             raise BadArtifact(f"the graph of artifact {said.artifact_sha256} was not read")
         check_declared(said.signature, graph)
         check_against(spec, graph)
-        profile = (await _uploaded(tx, said.profile_sha256))[0] if said.profile_sha256 else None
+        profile, warm_up = await _beside(tx, said)
         plan = await tx.plan(DEFAULT_ENVIRONMENT, said.model)
         number = await tx.next_version(said.model)
         return Version(
@@ -157,7 +168,7 @@ class Versions:
             cause=said.cause or caller.actor,
             correlation_id=said.correlation_id, causation_id=said.causation_id, description=said.description[:4096],
             tags=dict(list(said.tags.items())[:1024]), parent=plan.lineup.champion if plan else 0,
-            event_time=said.event_time,
+            event_time=said.event_time, warm_up=warm_up,
         )  # fmt: skip
 
     async def _note(self, tx: Records, caller: Caller, version: Version) -> None:
@@ -210,6 +221,15 @@ async def _contract(tx: Records, said: Registration, graph: Signature, plan: Pla
         return ()
     reason = "; ".join(broken[:_MOST_REFUSALS]) + (" …" if len(broken) > _MOST_REFUSALS else "")
     return (GateResult("signature", {"broken": float(len(broken))}, passed=False, reason=reason),)
+
+
+async def _beside(tx: Records, said: Registration) -> tuple[Artifact | None, Artifact | None]:
+    """Profile and samples of a registration, None where it names none. ArtifactNotFound."""
+    profile, warm_up = said.profile_sha256, said.warm_up_sha256
+    return (
+        (await _uploaded(tx, checked_digest(profile)))[0] if profile else None,
+        (await _uploaded(tx, checked_digest(warm_up)))[0] if warm_up else None,
+    )
 
 
 async def _uploaded(tx: Records, sha256: str) -> tuple[Artifact, Signature | None]:
