@@ -195,6 +195,17 @@ async def test_an_event_that_cannot_be_sent_holds_up_its_own_key_alone(
     assert [event.id for event in log.events(PLAN)] == [event.id for event in plans]
 
 
+async def test_a_tombstone_leaves_like_any_other_record(db: Database, log: bus.MemoryBus) -> None:
+    async with db.transaction() as tx:
+        await outbox.add(tx, a_plan(1))
+        await outbox.add_tombstone(tx, "serving.plan", b"\xff somebody")
+    async with log.producer() as producer, outbox.relay(db, producer, "registry"):
+        await until_empty(db)
+    assert [(record.key, record.value is None) for record in log.records("serving.plan")][1:] == [
+        (b"\xff somebody", True)
+    ]
+
+
 async def test_rows_of_before_are_sent_with_all_their_headers(db: Database, log: bus.MemoryBus) -> None:
     event = a_promotion(1, correlation_id="loop")
     await put(db, event)

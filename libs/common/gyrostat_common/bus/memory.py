@@ -6,7 +6,7 @@ import asyncio
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from google.protobuf.message import Message
@@ -152,6 +152,17 @@ class _MemoryProducer:
         if topic is not None and len(record.value or b"") > topic.max_message_bytes:
             raise InvalidInput(f"an event of {len(record.value or b'')} bytes is too large for {topic.name}")
         return await self._bus.append(record)
+
+    async def post(self, records: Sequence[codec.Outgoing], acked: Callable[[int], object]) -> dict[int, Exception]:
+        failed: dict[int, Exception] = {}
+        for index, record in enumerate(records):
+            try:
+                await self.send_record(record)
+            except InvalidInput as error:
+                failed[index] = error
+            else:
+                acked(index)
+        return failed
 
 
 class _MemoryConsumer:
