@@ -50,6 +50,7 @@ class Scripted:
 
     def __init__(self, number: int, signature: Signature = ONE_IN_ONE_OUT) -> None:
         self.number, self.signature = number, signature
+        self.facts: dict[str, str] = {}
         self.broken = False
         self.runs = 0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused, RunTooLong
 from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
@@ -32,7 +33,7 @@ def limits() -> Iterator[RunLimits]:
 
 def opened(graph: bytes, folder: Path, limits: RunLimits) -> Graph:
     (folder / "m.onnx").write_bytes(graph)
-    return Graph("m:1", folder / "m.onnx", 1, limits)
+    return Graph("m:1", folder / "m.onnx", Opening(), limits)
 
 
 @pytest.mark.parametrize("name", list(BAD))
@@ -41,7 +42,7 @@ async def test_a_model_that_attacks_is_refused_with_the_reason(name: str, tmp_pa
     path = tmp_path / "m.onnx"
     path.write_bytes(raw)
     with pytest.raises(ModelRefused, match=said or None) as raised:
-        await OnnxEngine(limits, MEMORY_BYTES).try_out(path, 1)
+        await OnnxEngine(limits, MEMORY_BYTES).try_out(path, Opening(), WarmUp())
     assert "its trial process" not in str(raised.value), "a reason, not a crash"
 
 
@@ -70,6 +71,7 @@ GREEDY = """
 import os, sys
 from pathlib import Path
 import numpy as np
+from gyrostat_inference.domain.engine_settings import Opening
 from gyrostat_inference.domain.errors import ScoringFailed
 from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
@@ -78,7 +80,7 @@ def resident():
 with RunLimits(30.0) as limits:
     OnnxEngine(limits, 256 * 1024**2)
     OnnxEngine(limits, 256 * 1024**2)
-    graph = Graph("m:1", Path(sys.argv[1]), 1, limits)
+    graph = Graph("m:1", Path(sys.argv[1]), Opening(), limits)
     graph.warm()
     before = resident()
     assert graph.run({"n": np.array([40_000_000])})[0].nbytes == 160_000_000
@@ -103,6 +105,7 @@ def test_a_run_that_asks_for_more_memory_than_there_is_fails_alone_and_gives_it_
 FLIPPED = """
 import random, sys
 from pathlib import Path
+from gyrostat_inference.domain.engine_settings import Opening
 from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
 from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
@@ -116,7 +119,7 @@ with RunLimits(5.0) as limits:
             bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
         Path(sys.argv[2]).write_bytes(bad)
         try:
-            Graph("m:1", Path(sys.argv[2]), 1, limits).warm()
+            Graph("m:1", Path(sys.argv[2]), Opening(), limits).warm()
         except (ModelRefused, ScoringFailed, MemoryError, UnicodeError):
             pass
 """

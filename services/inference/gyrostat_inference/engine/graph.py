@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused, RunTooLong, ScoringFailed
 from gyrostat_inference.domain.plan import Signature, TensorSpec
+from gyrostat_inference.domain.samples import runs_of, samples_of
+from gyrostat_inference.engine import sessions
 from gyrostat_inference.engine.limits import RunLimits
 
 _DATATYPES = {
@@ -50,21 +53,17 @@ _ONNX_BFLOAT16 = 16
 
 
 class Graph:
-    """Thread-safe. `intra_op_threads` 1 makes answers equal to the byte, whatever else runs."""
+    """Thread-safe. One intra-op thread makes answers equal to the byte, whatever else runs."""
 
-    def __init__(self, name: str, path: Path, intra_op_threads: int, limits: RunLimits) -> None:
+    def __init__(self, name: str, path: Path, opening: Opening, limits: RunLimits) -> None:
         """Raises ModelRefused when ONNX Runtime cannot open the file, or a tensor has no datatype in the protocol."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = intra_op_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.use_env_allocators", "1")  # the one with a limit
+        providers, absent = sessions.providers_of(opening.providers, ort.get_available_providers())
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), sessions.options_of(opening), providers=providers)
         except Exception as error:
             raise ModelRefused(f"ONNX Runtime cannot open it: {_line(error)}") from error
         self._name, self._limits = name, limits
+        self.facts = dict(sessions.facts_of(opening, self._session.get_providers(), absent))
         self.signature = Signature(
             tuple(_spec("input", node) for node in self._session.get_inputs()),
             tuple(_spec("output", node) for node in self._session.get_outputs()),
@@ -109,9 +108,15 @@ class Graph:
         outputs = self._session.run_with_ort_values(self._output_names, values, options)
         return [_array(spec, value) for spec, value in zip(self.signature.outputs, outputs, strict=True)]
 
-    def warm(self) -> None:
+    def warm(self, warm_up: WarmUp = WarmUp()) -> None:
         """The first run of a session is slow, and a caller would pay for it. Raises ScoringFailed."""
-        self.run({spec.name: _nothing(spec) for spec in self.signature.inputs})
+        samples, problem = samples_of(warm_up.samples_json, self.signature)
+        nothing = {spec.name: _nothing(spec) for spec in self.signature.inputs}
+        for inputs in runs_of(samples or [nothing], warm_up.rows, self.signature):
+            self.run(inputs)
+        self.facts["warm_up"] = f"{len(samples)} samples" if samples else "zeros"
+        if problem:
+            self.facts["warm_up_problem"] = problem
 
 
 def _array(spec: TensorSpec, value: Any) -> npt.NDArray[Any]:

@@ -5,15 +5,19 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gyrostat_common import telemetry
+from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
 from gyrostat_inference.domain.live import Scorer
 from gyrostat_inference.domain.plan import Signature, TensorSpec
 from gyrostat_inference.engine.graph import Graph
 from gyrostat_inference.engine.limits import RunLimits, limit_memory
 
+log = telemetry.get_logger("inference")
 TRIAL_S = 90.0
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
 
@@ -25,19 +29,25 @@ class OnnxEngine:
         self._limits, self._memory_bytes = limits, memory_bytes
         limit_memory(memory_bytes)
 
-    async def try_out(self, path: Path, threads: int) -> Signature:
+    async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Signature:
         """The signature, as a process of its own saw it. Raises ModelRefused, also for a crash and for hanging."""
+        asked = {
+            "path": str(path),
+            "opening": asdict(opening),
+            "warm_up": asdict(warm_up),
+            "longest_s": self._limits.longest_s,
+            "memory_bytes": self._memory_bytes,
+        }
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with tempfile.TemporaryDirectory(prefix="gyrostat-trial-") as folder:
             trial = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gyrostat_inference.engine.trial", str(path), str(threads),
-                str(self._limits.longest_s), str(self._memory_bytes),
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                sys.executable, "-m", "gyrostat_inference.engine.trial",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
                 cwd=folder, env=environment,
             )  # fmt: skip
             try:
                 async with asyncio.timeout(TRIAL_S):
-                    printed, _ = await trial.communicate()
+                    printed, _ = await trial.communicate(json.dumps(asked).encode())
             except TimeoutError:
                 raise ModelRefused(f"its trial run took more than {TRIAL_S:g} s") from None
             finally:
@@ -46,16 +56,20 @@ class OnnxEngine:
                     await trial.wait()
         return _verdict(printed, trial.returncode)
 
-    async def open(self, name: str, path: Path, threads: int) -> Scorer:
+    async def open(self, name: str, path: Path, opening: Opening, warm_up: WarmUp) -> Scorer:
+        """The graph, open and warm; a line of the log says how. Raises ModelRefused."""
+
         def opened() -> Graph:
-            graph = Graph(name, path, threads, self._limits)
-            graph.warm()
+            graph = Graph(name, path, opening, self._limits)
+            graph.warm(warm_up)
             return graph
 
         try:
-            return await asyncio.to_thread(opened)
+            graph = await asyncio.to_thread(opened)
         except ScoringFailed as error:
             raise ModelRefused(str(error)) from error
+        log.info("graph_opened", version=name, **graph.facts)
+        return graph
 
 
 def _verdict(printed: bytes, code: int | None) -> Signature:

@@ -1,6 +1,6 @@
-"""The trial process: `python -m gyrostat_inference.engine.trial <file> <threads> <seconds> <bytes>` opens a graph, runs
-it once, and prints its signature, or why not. A model is untrusted input: what it does to this process, it has done to
-nobody else.
+"""The trial process: `python -m gyrostat_inference.engine.trial` reads what to try from its input, opens the graph,
+warms it up, and prints its signature, or why not. A model is untrusted input: what it does to this process, it has done
+to nobody else.
 """
 
 import json
@@ -8,6 +8,7 @@ import resource
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 CPU_S, FILE_BYTES = 120, 1024 * 1024
 # Address space beside that of graphs: the interpreter, the library, the file as it is being read.
@@ -16,20 +17,23 @@ OWN_BYTES = 3 * 1024**3
 
 def main() -> None:
     """Prints one line of JSON; a crash prints none."""
-    path, threads, longest_s, memory_bytes = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    asked: dict[str, Any] = json.load(sys.stdin)
+    memory_bytes: int = asked["memory_bytes"]
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + OWN_BYTES, memory_bytes + OWN_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from gyrostat_inference.domain.engine_settings import Opening, Optimization, WarmUp
     from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
     from gyrostat_inference.engine.graph import Graph
     from gyrostat_inference.engine.limits import RunLimits, limit_memory
 
     limit_memory(memory_bytes)
+    opening = Opening(**(asked["opening"] | {"optimization": Optimization(asked["opening"]["optimization"])}))
     try:
-        with RunLimits(longest_s) as limits:
-            graph = Graph("the model", Path(path), threads, limits)
-            graph.warm()
+        with RunLimits(asked["longest_s"]) as limits:
+            graph = Graph("the model", Path(asked["path"]), opening, limits)
+            graph.warm(WarmUp(**asked["warm_up"]))
     except (ModelRefused, ScoringFailed) as error:
         print(json.dumps({"refused": str(error)}))
         return

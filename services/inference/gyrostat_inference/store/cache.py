@@ -97,13 +97,17 @@ def _is(path: Path, sha256: str) -> bool:
 
 
 class ProfileFiles:
-    """Bins from reference profiles."""
+    """Bins from reference profiles, and samples."""
 
     def bins(self, path: Path) -> Mapping[str, Bins]:
         """Of the numeric inputs. Raises ProfileInvalid."""
         profile = Profile.from_json(path.read_bytes())
         numeric = [feature for feature in profile.features if isinstance(feature, Numeric)]
         return {f.name: Bins(f.bins, levels(np.asarray(f.edges, np.float64), f.minimum, f.maximum)) for f in numeric}
+
+    def samples(self, path: Path) -> str:
+        """The text, whatever it holds."""
+        return path.read_text(errors="replace")
 
 
 def hash_key(path: Path, shared: str = "") -> bytes:

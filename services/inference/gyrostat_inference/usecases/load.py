@@ -1,9 +1,11 @@
 """Loads one version: fetched and checked, tried out in a process of its own, then opened and warm."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused
 from gyrostat_inference.domain.live import LoadedVersion, Scorer
 from gyrostat_inference.domain.plan import ArtifactRef, PlannedVersion, Sensitivity, ServingSpec, Signature, TensorSpec
@@ -21,20 +23,24 @@ class Artifacts(Protocol):
 class Engine(Protocol):
     """The library that runs graphs."""
 
-    async def try_out(self, path: Path, threads: int) -> Signature:
-        """Opens and runs the graph once in a process of its own. Raises ModelRefused."""
+    async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Signature:
+        """Opens and warms the graph in a process of its own. Raises ModelRefused."""
         ...
 
-    async def open(self, name: str, path: Path, threads: int) -> Scorer:
-        """Opens it here and runs it once. Raises ModelRefused."""
+    async def open(self, name: str, path: Path, opening: Opening, warm_up: WarmUp) -> Scorer:
+        """Opens and warms it here. Raises ModelRefused."""
         ...
 
 
 class Profiles(Protocol):
-    """Reads reference profiles."""
+    """Reads what was registered beside a graph."""
 
     def bins(self, path: Path) -> Mapping[str, Bins]:
         """Bins of the numeric inputs. Raises InvalidInput."""
+        ...
+
+    def samples(self, path: Path) -> str:
+        """The text of a file of samples, whatever it holds."""
         ...
 
 
@@ -47,12 +53,20 @@ class LoadVersion:
     async def load(self, model: str, planned: PlannedVersion, spec: ServingSpec) -> LoadedVersion:
         """Raises ModelRefused, NotFound, InvalidInput, Unavailable; then nothing has changed."""
         path = await self._artifacts.fetch(planned.artifact)
-        found = await self._engine.try_out(path, spec.engine.opening.intra_op_threads)
+        opening, warm_up = spec.engine.opening, await self._warm_up(planned, spec)
+        found = await self._engine.try_out(path, opening, warm_up)
         other = differences(planned.signature, found) if planned.signature.inputs else ""
         if other:
             raise ModelRefused(f"its graph has other tensors than were registered: {other}")
-        scorer = await self._engine.open(f"{model}:{planned.number}", path, spec.engine.opening.intra_op_threads)
+        scorer = await self._engine.open(f"{model}:{planned.number}", path, opening, warm_up)
         return LoadedVersion(model, planned, scorer, await self.keeping(planned, spec))
+
+    async def _warm_up(self, planned: PlannedVersion, spec: ServingSpec) -> WarmUp:
+        """With the samples that were registered with the version, else the spec's."""
+        if planned.warm_up is None:
+            return spec.engine.warm_up
+        samples = self._profiles.samples(await self._artifacts.fetch(planned.warm_up))
+        return replace(spec.engine.warm_up, samples_json=samples)
 
     async def keeping(self, planned: PlannedVersion, spec: ServingSpec) -> Keeping:
         """How its inputs are kept under this spec; the profile is read only where a bucket needs it."""

@@ -1,0 +1,109 @@
+"""Graphs opened as the ModelSpec says: threads, optimisation, providers, samples, and the profile for audits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gyrostat.events.v1 import events_pb2 as pb
+from gyrostat.registry.v1 import model_pb2
+from gyrostat_inference.domain.engine_settings import EngineSettings, Opening, Optimization, WarmUp
+from gyrostat_inference.domain.errors import ModelRefused
+from gyrostat_inference.engine import OnnxEngine, RunLimits
+from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.events.plans import plan_of
+from support.graphs import GraphFile, a_reshaper, a_scorer
+
+MEMORY_BYTES = 256 * 1024**2
+SCORER = a_scorer({f"x{n}": (-1) ** n / (n + 1) for n in range(40)}, bias=0.1)
+
+
+@pytest.fixture
+def limits() -> Iterator[RunLimits]:
+    with RunLimits(5.0) as limits:
+        yield limits
+
+
+def written(graph: GraphFile, folder: Path) -> Path:
+    path = folder / "m.onnx"
+    path.write_bytes(graph.raw)
+    return path
+
+
+def planned(engine: model_pb2.EngineSettings) -> EngineSettings:
+    return plan_of(pb.ServingPlan(model="m", spec=model_pb2.ModelSpec(engine=engine))).spec.engine
+
+
+def test_an_empty_spec_opens_as_before() -> None:
+    assert planned(model_pb2.EngineSettings()) == EngineSettings()
+
+
+def test_what_the_plan_says_is_what_the_session_is_made_with(tmp_path: Path, limits: RunLimits) -> None:
+    wanted = planned(
+        model_pb2.EngineSettings(
+            intra_op_threads=2, inter_op_threads=3, optimization="GRAPH_OPTIMIZATION_EXTENDED",
+            execution_providers=["NoneSuchExecutionProvider", "CPUExecutionProvider"],
+        )
+    )  # fmt: skip
+    graph = Graph("m:1", written(SCORER, tmp_path), wanted.opening, limits)
+    facts = graph.facts
+    assert (facts["intra_op_threads"], facts["inter_op_threads"], facts["optimization"]) == ("2", "3", "extended")
+    assert facts["execution_providers"] == "CPUExecutionProvider"
+    assert facts["execution_providers_absent"] == "NoneSuchExecutionProvider"
+    assert facts["deterministic"] == "false"
+
+
+def rows(count: int) -> dict[str, Any]:
+    draw = np.random.default_rng(7)
+    return {f"x{n}": draw.normal(size=(count, 1)).astype(np.float32) for n in range(40)}
+
+
+def test_the_profile_for_audits_wins_over_the_fields_beside_it_and_repeats_to_the_bit(
+    tmp_path: Path, limits: RunLimits
+) -> None:
+    wanted = planned(
+        model_pb2.EngineSettings(
+            deterministic=True, intra_op_threads=8, inter_op_threads=8, optimization="GRAPH_OPTIMIZATION_ALL",
+            execution_providers=["CUDAExecutionProvider"],
+            batching=model_pb2.Batching(max_delay_us=500, max_batch_rows=64),
+        )
+    )  # fmt: skip
+    assert wanted.opening == Opening(1, 1, Optimization.BASIC, (), True)
+    assert (wanted.batching.off, wanted.batching.max_delay_us) == (True, 0)
+    path, inputs = written(SCORER, tmp_path), rows(500)
+    answers = set()
+    for _ in range(3):
+        graph = Graph("m:1", path, wanted.opening, limits)
+        answers |= {graph.run(inputs)[0].tobytes() for _ in range(5)}
+    assert len(answers) == 1
+    assert graph.facts["deterministic"] == "true"
+
+
+def sample(*values: float) -> dict[str, Any]:
+    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [len(values)], "data": list(values)}]}
+
+
+async def test_a_graph_that_takes_no_zeros_is_warmed_by_its_own_samples(tmp_path: Path, limits: RunLimits) -> None:
+    path, engine = written(a_reshaper(), tmp_path), OnnxEngine(limits, MEMORY_BYTES)
+    with pytest.raises(ModelRefused, match="could not score"):
+        await engine.try_out(path, Opening(), WarmUp())
+    samples = WarmUp((3, 6), json.dumps([sample(1, 2, 3)]))
+    assert (await engine.try_out(path, Opening(), samples)).inputs[0].name == "x"
+    opened = await engine.open("m:1", path, Opening(), samples)
+    assert opened.facts["warm_up"] == "1 samples"
+    with pytest.raises(ModelRefused, match="could not score"):
+        await engine.try_out(path, Opening(), WarmUp((4,), json.dumps(sample(1, 2, 3))))
+
+
+async def test_samples_that_do_not_fit_are_said_and_hold_nothing_up(tmp_path: Path, limits: RunLimits) -> None:
+    path, engine = written(SCORER, tmp_path), OnnxEngine(limits, MEMORY_BYTES)
+    wrong = WarmUp((1, 64), json.dumps(sample(1.0)))
+    await engine.try_out(path, Opening(), wrong)
+    opened = await engine.open("m:1", path, Opening(), wrong)
+    assert opened.facts["warm_up"] == "zeros"
+    assert opened.facts["warm_up_problem"] == ("left out: sample 1: input 'x0' (FP32 [-1, 1]) is missing; got 'x'")
