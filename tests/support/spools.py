@@ -32,7 +32,13 @@ def a_spool(root: Path, kind: str = "answer", limit_bytes: int = 2**31, segment_
 
 
 def put(spool: Spool, first: int, rows: int, group: Group = GROUP) -> None:
-    """Rows whose input `x` counts on from `first`."""
+    """Rows whose input `x` counts on from `first`, in the file."""
+    take_in(spool, first, rows, group)
+    spool.write()
+
+
+def take_in(spool: Spool, first: int, rows: int, group: Group = GROUP) -> None:
+    """The same rows, not written yet."""
     numbers = range(first, first + rows)
     entry = Rows(
         group=spool.number(group),

@@ -14,6 +14,18 @@ from support.graphs import GraphFile
 
 def a_boosted_classifier(numbers: int, categories: int, trees: int = 100, seed: int = 7) -> GraphFile:
     """Inputs x0… FP32 [-1, 1] and c0… BYTES [-1, 1] with values k0 … k15; outputs as a tabular pipeline's."""
+    return _with_named_inputs(_boosted(numbers, categories, trees, seed), numbers, categories)
+
+
+def a_boosted_vector(numbers: int, trees: int = 100, seed: int = 7) -> GraphFile:
+    """One input `x` FP32 [-1, numbers], as the servers of other people are measured with; the same two outputs."""
+    made = _boosted(numbers, 0, trees, seed)
+    outputs = (("label", "INT64", (-1,)), ("probabilities", "FP32", (-1, 2)))
+    return GraphFile(made.SerializeToString(), (("x", "FP32", (-1, numbers)),), outputs)
+
+
+def _boosted(numbers: int, categories: int, trees: int, seed: int) -> onnx.ModelProto:
+    """Trained on noise with a signal in its first number."""
     rng = np.random.default_rng(seed)
     width = numbers + categories
     x = np.hstack([rng.normal(size=(4000, numbers)), rng.integers(0, 16, size=(4000, categories))]).astype(np.float32)
@@ -25,8 +37,10 @@ def a_boosted_classifier(numbers: int, categories: int, trees: int = 100, seed: 
         from onnxmltools import convert_lightgbm
         from onnxmltools.convert.common.data_types import FloatTensorType
 
-        made = convert_lightgbm(booster, initial_types=[("x", FloatTensorType([None, width]))], zipmap=False)
-    return _with_named_inputs(made, numbers, categories)
+        made: onnx.ModelProto = convert_lightgbm(
+            booster, initial_types=[("x", FloatTensorType([None, width]))], zipmap=False
+        )
+    return made
 
 
 def _with_named_inputs(made: onnx.ModelProto, numbers: int, categories: int) -> GraphFile:

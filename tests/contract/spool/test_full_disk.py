@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gyrostat_inference.store.spool import KEEP_FREE_BYTES, Limits, Room, Spool
 from support.full_disk import in_child
-from support.spools import MemoryLog, Shipping, put
+from support.spools import MemoryLog, Shipping, put, take_in
 
 
 class Disk:
@@ -59,6 +59,25 @@ async def test_a_disk_that_refuses_is_said_and_holds_up_those_who_asked_for_it_u
     await spool.tend()
     await waiting
     assert (spool.problem, spool.full, spool.dropped) == (None, False, {"disk": 10})
+    spool.close()
+
+
+async def test_a_turn_that_the_disk_refuses_is_counted_whole_and_the_next_one_is_complete(tmp_path: Path):
+    spool = Spool(tmp_path, "answer", Room(tmp_path, Limits()))
+    whole, spool._file = spool._file, os.open("/dev/full", os.O_WRONLY)
+    for n in range(0, 30, 10):
+        take_in(spool, n, 10)
+    spool.write()
+    assert (spool.accepted, spool.full) == (0, True)
+    os.close(spool._file)
+    spool._file = whole
+    put(spool, 30, 10)
+    put(spool, 40, 10)
+    assert (spool.accepted, spool.dropped, spool.full) == (50, {"disk": 30}, False)
+    log = MemoryLog()
+    books = await Shipping(spool.folder, log).to_the_end()
+    assert log.values() == list(range(30, 50)), "the definition of the group was refused too, and is there again"
+    assert (books.accepted, books.logged, dict(books.dropped), books.waiting) == (50, 20, {"disk": 30}, 0)
     spool.close()
 
 

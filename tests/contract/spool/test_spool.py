@@ -18,7 +18,7 @@ from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 from gyrostat_inference.store import segments, shipping
 from gyrostat_inference.store.shipping import Journal, Taken, read_books, spools
 from gyrostat_inference.store.spool import Limits, Room, Spool, writer_alive
-from support.spools import GROUP, MemoryLog, Shipping, a_spool, put
+from support.spools import GROUP, MemoryLog, Shipping, a_spool, put, take_in
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -41,12 +41,53 @@ async def test_what_is_put_in_comes_out_once_and_the_books_balance(tmp_path: Pat
     spool.close()
 
 
-async def test_an_entry_is_in_the_file_before_append_returns(tmp_path: Path):
+async def test_entries_are_in_the_file_when_write_returns(tmp_path: Path):
     spool = a_spool(tmp_path)
-    put(spool, 0, 10)
-    assert segments.last_sequence(spool.folder) == 10
+    for n in range(0, 50, 10):
+        take_in(spool, n, 10)
+    assert (segments.last_sequence(spool.folder), spool.accepted) == (0, 0)
+    spool.write()
+    assert (segments.last_sequence(spool.folder), spool.accepted) == (50, 50)
     await spool.flush()
     spool.close()
+
+
+async def test_what_is_taken_in_together_is_written_at_once(tmp_path: Path):
+    spool = a_spool(tmp_path)
+    end, into = os.pipe2(os.O_DIRECT)  # a pipe of packets: a read gives what one write has put in
+    whole, spool._file = spool._file, into
+    for n in range(0, 50, 10):
+        take_in(spool, n, 10)
+    spool.count(3, "")
+    spool.write()
+    packets = [os.read(end, 65536) for _ in range(2)]
+    head, last = segments.ENTRY_HEAD, b"".join(packets)
+    entries = []
+    while last:
+        size, _, sequence = head.unpack_from(last)
+        entries.append(sequence)
+        last = last[head.size + size :]
+    assert entries == [0, 10, 20, 30, 40, 50, 53]
+    assert len(packets[1]) < len(packets[0]) // 5, "the counts, behind all entries in one"
+    spool._file = whole
+    os.close(end)
+    os.close(into)
+    spool.close()
+
+
+async def test_what_is_taken_in_is_written_when_it_is_much_and_when_the_spool_is_tended_flushed_or_closed(
+    tmp_path: Path,
+):
+    spool = a_spool(tmp_path)
+    take_in(spool, 0, 40_000)
+    assert segments.last_sequence(spool.folder) == 40_000
+    for n, ending in enumerate((spool.tend, spool.flush)):
+        take_in(spool, n, 1)
+        await ending()
+        assert segments.last_sequence(spool.folder) == 40_001 + n
+    take_in(spool, 9, 1)
+    spool.close()
+    assert segments.last_sequence(spool.folder) == 40_003
 
 
 async def test_a_shipper_that_dies_before_the_acks_is_followed_by_identical_frames(tmp_path: Path):
@@ -94,7 +135,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from support.spools import a_spool, put
+from support.spools import a_spool, put, take_in
 spool = a_spool(Path(sys.argv[1]))
 n = 0
 while True:
@@ -361,6 +402,7 @@ async def test_a_value_too_large_for_a_frame_goes_to_the_artifact_store(tmp_path
     text = b"t" * 100_000
     cell = len(text).to_bytes(4, "little") + text
     spool.append(wide, Rows(spool.number(wide), 1, 1, 1, 1, False, b"p" * 16, b"", b"", b"", False, [cell]))
+    spool.write()
     log = MemoryLog()
     books = await Shipping(spool.folder, log).to_the_end()
     assert list(log.artifacts.values()) == [cell]

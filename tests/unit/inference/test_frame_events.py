@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ def entry(rows: int, **fields: Any) -> Rows:
         1, rows, 100, 200, 30, False, b"p" * 16, b"", b"", b"", False,
         [struct.pack(f"<{rows}q", *range(rows)), struct.pack(f"<{2 * rows}f", *range(2 * rows))],
     )  # fmt: skip
-    return replace(made, **fields)
+    return made._replace(**fields)
 
 
 def message(*entries: Rows) -> pb.PredictionLogged:

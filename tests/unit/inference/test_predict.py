@@ -27,6 +27,7 @@ class FakeLog:
     full: bool = False
     taken: list[tuple[Group, Rows]] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
+    written: int = 0
     flushed: int = 0
     waited: int = 0
 
@@ -38,6 +39,9 @@ class FakeLog:
 
     def count(self, rows: int, reason: str) -> None:
         self.counted[reason] = self.counted.get(reason, 0) + rows
+
+    def write(self) -> None:
+        self.written = len(self.taken)
 
     async def flush(self) -> None:
         self.flushed += 1

@@ -8,7 +8,8 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from functools import cache
+from typing import Any, NamedTuple, Self
 
 from gyrostat_common.errors import InvalidInput
 
@@ -20,6 +21,11 @@ _FUTURE, _ENTITY_BY_ROW = 1, 2
 # kind, group, rows, event time, arrival, latency, flags, and the lengths of request id, traceparent and entities
 _HEAD = struct.Struct("<BIIqqIBHBI16s")
 _COUNT = struct.Struct("<BI")
+
+
+@cache
+def _sizes(columns: int) -> struct.Struct:
+    return struct.Struct(f"<{columns}I")
 
 
 class NoEntry(InvalidInput):
@@ -76,9 +82,8 @@ class Group:
         return cls(environment, model, version, role, variant, revision, rollout, columns(inputs), columns(outputs))
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of one request as one version scored them.
+class Rows(NamedTuple):
+    """The rows of one request as one version scored them; a tuple, because there is one for every request.
 
     `prediction_id` is 16 bytes; `entities` is one entity for all rows (b"" for none) or, with `entity_by_row`, a BYTES
     column of them; `columns` are the group's inputs then outputs, raw.
@@ -98,14 +103,15 @@ class Rows:
     columns: Sequence[bytes]
 
     def encode(self) -> bytes:
-        flags = (_FUTURE if self.future else 0) | (_ENTITY_BY_ROW if self.entity_by_row else 0)
-        request_id = self.request_id[:65535]
+        group, rows, event_us, arrival_us, latency, future, uid, request_id, trace, entities, by_row, columns = self
+        flags = (_FUTURE if future else 0) | (_ENTITY_BY_ROW if by_row else 0)
+        if len(request_id) > 65535:
+            request_id = request_id[:65535]
         head = _HEAD.pack(
-            ROWS, self.group, self.rows, self.event_time_us, self.arrival_us, self.latency_us, flags,
-            len(request_id), len(self.traceparent), len(self.entities), self.prediction_id,
-        )  # fmt: skip
-        sizes = struct.pack(f"<{len(self.columns)}I", *map(len, self.columns))
-        return b"".join((head, request_id, self.traceparent, self.entities, sizes, *self.columns))
+            ROWS, group, rows, event_us, arrival_us, latency, flags, len(request_id), len(trace), len(entities), uid
+        )
+        sizes = _sizes(len(columns)).pack(*map(len, columns))
+        return b"".join((head, request_id, trace, entities, sizes, *columns))
 
     @classmethod
     def decode(cls, raw: bytes, columns: int) -> Self:
@@ -117,7 +123,7 @@ class Rows:
         at += n_trace
         entities = raw[at : at + n_entity]
         at += n_entity
-        sizes = struct.unpack_from(f"<{columns}I", raw, at)
+        sizes = _sizes(columns).unpack_from(raw, at)
         at += 4 * columns
         values = []
         for size in sizes:

@@ -6,7 +6,7 @@ send, and cutting the same range again gives the same frames. Used by `usecases.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 
@@ -121,8 +121,7 @@ def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, byte
         while stop < entry.rows and stop - start < FRAME_ROWS and (total + sizes[stop] <= FRAME_BYTES or stop == start):
             total += sizes[stop]
             stop += 1
-        part = replace(
-            entry,
+        part = entry._replace(
             rows=stop - start,
             columns=[b"".join(column[start:stop]) for column in cells],
             entities=b"".join(entities[start:stop]) if entry.entity_by_row else entry.entities,

@@ -6,22 +6,30 @@ holds it is through.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
+from gyrostat_inference.domain import routing
+from gyrostat_inference.domain.calls import Call
 from gyrostat_inference.domain.counters import Counters
 from gyrostat_inference.domain.entries import ColumnSpec, Group
+from gyrostat_inference.domain.errors import VersionNotLoaded
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, Signature
+from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.sensitivity import Keeping
+from gyrostat_inference.domain.tensors import Form, chosen_outputs, rows_of
 
 MOST_GROUPS = 1024
+MOST_FITS = 8192
 
 
 class Scorer(Protocol):
     """A graph that is open and warm."""
 
     signature: Signature
+    facts: dict[str, str]
+    """How it was opened, for its metadata."""
 
     def run(
         self,
@@ -82,24 +90,88 @@ class LoadedVersion:
         return found
 
 
+class Fit(NamedTuple):
+    """A request that fits a version: its rows, and the places of the outputs that were asked for."""
+
+    rows: int
+    chosen: Sequence[int]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class LiveModel:
-    """A plan in force, the versions of it that are loaded, and why others are not."""
+    """A plan in force, the versions of it that are loaded, and why others are not.
+
+    Beside them what was found out under this plan and holds for every request alike: it goes with the plan.
+    """
 
     plan: Plan
     loaded: Mapping[int, LoadedVersion]
     failed: Mapping[int, str] = field(default_factory=dict)
     known_inputs: frozenset[str] = frozenset()
+    max_rows: int | None = None
+    """The most rows of a request, told from its declared shapes; None where they do not tell."""
+    sole: Sequence[Attempt] = ()
+    """Who answers every call that names no version; empty where that depends on the call, or nobody does."""
+    fits: dict[tuple[int, Form], Fit] = field(default_factory=dict)
+    prepared: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    """What use cases prepared for calls of one form; they bound it by MOST_FITS."""
 
     @property
     def ready(self) -> bool:
         """Whether the champion answers; a retired model asks for nothing."""
         return self.plan.champion is None or self.plan.champion.number in self.loaded
 
+    def attempts(self, call: Call) -> Sequence[Attempt]:
+        """Who may answer the call, best first. Raises ModelUnknown, VersionNotServed, VersionNotLoaded."""
+        if self.sole and not call.version:
+            return self.sole
+        return routing.attempts(self.plan, self.loaded, call.version, self._key(call))
+
+    def _key(self, call: Call) -> str:
+        """The entity that all rows have in the input which the spec names, else the request's, else the prediction id:
+        what keeps an entity with one version during a roll-out.
+        """
+        tensor = call.tensors.get(self.plan.spec.entity_input)
+        if tensor is not None and tensor.values.size:
+            values = tensor.values.ravel()
+            if values.size == 1 or bool((values == values[0]).all()):
+                return str(values.tolist()[0])
+        return call.entity or call.prediction_id.hex()
+
+    def fit(self, number: int, call: Call) -> Fit:
+        """Of a loaded version. Raises WrongTensor, EmptyBatch, TooManyRows."""
+        form = call.form
+        if form is not None and (found := self.fits.get((number, form))) is not None:
+            return found
+        version = self.loaded[number]
+        rows = rows_of(version.name, version.signature, call.tensors, self.known_inputs, self.plan.spec.max_rows)
+        fit = Fit(rows, chosen_outputs(version.name, version.signature, call.outputs))
+        if form is not None:
+            if len(self.fits) >= MOST_FITS:
+                self.fits.clear()
+            self.fits[number, form] = fit
+        return fit
+
 
 def live_model(plan: Plan, loaded: Mapping[int, LoadedVersion], failed: Mapping[int, str]) -> LiveModel:
-    names = (spec.name for version in loaded.values() for spec in version.signature.inputs)
-    return LiveModel(plan, dict(loaded), dict(failed), frozenset(names))
+    specs = [spec for version in loaded.values() for spec in version.signature.inputs]
+    return LiveModel(
+        plan,
+        dict(loaded),
+        dict(failed),
+        frozenset(spec.name for spec in specs),
+        plan.spec.max_rows if all(spec.batched for spec in specs) else None,
+        _sole(plan, loaded),
+    )
+
+
+def _sole(plan: Plan, loaded: Mapping[int, LoadedVersion]) -> Sequence[Attempt]:
+    if plan.champion is None or plan.canary is not None:
+        return ()
+    try:
+        return tuple(routing.attempts(plan, loaded, "", ""))
+    except VersionNotLoaded:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

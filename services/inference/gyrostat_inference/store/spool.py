@@ -1,4 +1,5 @@
-"""The spool as the service writes it: an answer is in a file before the caller has it.
+"""The spool as the service writes it: an answer is in a file before the caller has it. Entries are taken in one by one
+and written together: once for all answers of a turn of the event loop, before the first of them leaves.
 
 A folder per process and kind ("answer", "shadow"), born with a random name, held by flock while its writer lives, so
 that a shipper can tell a dead one. Bounded in bytes and age. What comes after: `store.shipping`, in another process.
@@ -29,6 +30,8 @@ _COUNTS_ROOM = 64 * 1024 * 1024
 # Left free on the disk: the shipper's notes must find room, or nothing would ever be shipped and give room.
 KEEP_FREE_BYTES = 32 * 1024 * 1024
 _MOST_GROUPS = 4096
+# What is taken in before it is written; more is written at once.
+_MOST_PENDING_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Room:
 
     @property
     def full(self) -> bool:
-        return self.used_ratio >= 1.0
+        limits = self.limits  # as used_ratio >= 1, without its divisions: asked for every answer
+        return self.disk_full or self.used_bytes >= limits.bytes or self.oldest_s >= limits.age_s
 
     def measure(self) -> None:
         """Looks at the files. The age is that of the oldest segment that still waits and is not being written."""
@@ -114,6 +118,9 @@ class Spool:
         self._numbers: dict[int, tuple[int, Group]] = {}
         self._last_number = 0
         self._defined: set[int] = set()
+        self._pending: list[bytes] = []
+        self._pending_rows = self._pending_bytes = 0
+        self._defining: set[int] = set()
         self._synced = 0
         self._flushing, self._freed = asyncio.Lock(), asyncio.Event()
         self.folder.mkdir(parents=True)
@@ -162,26 +169,50 @@ class Spool:
         return self.room.full or self.problem is not None
 
     def append(self, group: Group, rows: Rows) -> None:
-        """Takes the rows in, or counts them as dropped where there is no room or the disk refuses."""
+        """Takes the rows in, or counts them as dropped where there is no room. They are in the file when `write` has
+        returned, or counted as dropped where the disk refused.
+        """
         if self.room.full:
             return self.count(rows.rows, "full")
-        payload = rows.encode()
-        if self._size > self._segment_bytes:
+        pending = self._pending
+        if not pending and self._size > self._segment_bytes:
             self._rotate()
-        data = segments.frame(self.accepted + rows.rows, payload)
-        if rows.group not in self._defined:
-            data = segments.frame(self.accepted, encode_group(rows.group, group)) + data
-        if self._write(data):
-            self._defined.add(rows.group)
-            self.accepted += rows.rows
-        else:
-            self.count(rows.rows, "disk")
+        last = self.accepted + self._pending_rows
+        if rows.group not in self._defined and rows.group not in self._defining:
+            pending.append(segments.frame(last, encode_group(rows.group, group)))
+            self._defining.add(rows.group)
+        entry = segments.frame(last + rows.rows, rows.encode())
+        pending.append(entry)
+        self._pending_rows += rows.rows
+        self._pending_bytes += len(entry)
+        if self._pending_bytes > _MOST_PENDING_BYTES:
+            self.write()
 
     def count(self, rows: int, reason: str) -> None:
-        """Rows that are not kept: sampled out (reason "") or dropped. Written down, so that books survive a kill."""
+        """Rows that are not kept: sampled out (reason "") or dropped. `write` notes them, so that books survive a kill;
+        without room for notes they wait in memory.
+        """
         self._owed[reason] = self._owed.get(reason, 0) + rows
-        if self.room.used_bytes < self.room.limits.bytes + _COUNTS_ROOM and not self.room.disk_full:
+
+    def write(self) -> None:
+        """Puts what was taken in since the last time into the file, with one write. Entries before counts: a disk that
+        refuses makes one of the other.
+        """
+        if self._pending:
+            self._write_pending()
+        if self._owed and self.room.used_bytes < self.room.limits.bytes + _COUNTS_ROOM and not self.room.disk_full:
             self.settle()
+
+    def _write_pending(self) -> None:
+        pending, rows = self._pending, self._pending_rows
+        taken = self._write(pending[0] if len(pending) == 1 else b"".join(pending))
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        if taken:
+            self.accepted += rows
+            self._defined |= self._defining
+        else:
+            self.count(rows, "disk")
+        self._defining.clear()
 
     def settle(self) -> None:
         """Writes the counts that are still owed."""
@@ -221,6 +252,7 @@ class Spool:
         """Returns when everything appended so far is on the disk; calls that come together share one flush. Raises
         Unavailable when the disk refuses.
         """
+        self.write()
         wanted = self.accepted
         async with self._flushing:
             if self._synced < wanted:
@@ -240,6 +272,8 @@ class Spool:
 
     async def tend(self) -> None:
         """Once a second: counts owed, a new segment when the present one is old, a flush, those who wait for room."""
+        if self._pending:
+            self._write_pending()
         if self._owed and not self.room.disk_full:
             self.settle()
         if not self.full:
@@ -250,6 +284,8 @@ class Spool:
 
     def close(self) -> None:
         """After this the shipper sees a spool without a writer, ships what is left and removes it."""
+        if self._pending:
+            self._write_pending()
         self.settle()
         try:
             _sync_and_close([*self._retired, self._file])

@@ -23,7 +23,7 @@ from gyrostat_inference.domain.entries import ANSWER, SHADOW
 from gyrostat_inference.domain.errors import AnswerTooLarge, ModelUnknown, RunTooLong, ScoringFailed, SpoolFull
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, Scorer
 from gyrostat_inference.domain.routing import Attempt
-from gyrostat_inference.domain.tensors import chosen_outputs, rows_of
+from gyrostat_inference.domain.tensors import rows_of
 from gyrostat_inference.usecases.record import AnswerLog, Scored, record
 
 # A run of more elements than this leaves the event loop: the hand-over to a thread costs about 60 µs.
@@ -83,7 +83,7 @@ class Predict:
         if live is None:
             served = ", ".join(sorted(each.plan.model for each in self._models.models())) or "none"
             raise ModelUnknown(f"no model is named '{call.model}'; served: {served}")
-        attempts = routing.attempts(live.plan, live.loaded, call.version, self._key(live, call))
+        attempts = live.attempts(call)
         if self._answers.full:
             await self._make_room(call.model)
         started = perf_counter_ns()
@@ -101,6 +101,7 @@ class Predict:
         if taken.variant == "pinned":
             version.counters.pinned += 1
         record(self._answers, live, call, Scored(version, ANSWER, taken.variant, rows, outputs, spent))
+        self._answers.write()
         self._queue_shadows(live, taken, call, rows)
         if self._logging.strict:
             await self._answers.flush()
@@ -113,18 +114,6 @@ class Predict:
             live.loaded[attempt.number].counters.fail.add(spent)
         self._meters.answered(live.plan.model, attempt.number, attempt.variant, "INVALID_ARGUMENT", spent / 1e9)
 
-    @staticmethod
-    def _key(live: LiveModel, call: Call) -> str:
-        """The entity that all rows have in the input which the spec names, else the request's, else the prediction id:
-        what keeps an entity with one version during a roll-out.
-        """
-        tensor = call.tensors.get(live.plan.spec.entity_input)
-        if tensor is not None and tensor.values.size:
-            values = tensor.values.ravel()
-            if values.size == 1 or bool((values == values[0]).all()):
-                return str(values.tolist()[0])
-        return call.entity or call.prediction_id.hex()
-
     async def _make_room(self, model: str) -> None:
         if self._logging.on_full == "reject":
             raise SpoolFull(f"{model}: the spool is full; no answer is given that could not be logged")
@@ -133,15 +122,14 @@ class Predict:
 
     async def _first_that_answers(
         self, live: LiveModel, attempts: Sequence[Attempt], call: Call
-    ) -> tuple[Attempt, int, list[Output], list[int]]:
+    ) -> tuple[Attempt, int, list[Output], Sequence[int]]:
         """Tries the versions in order; only a graph that raises gives way to the next."""
         refused: ScoringFailed | None = None
         for attempt in attempts:
             version = live.loaded[attempt.number]
-            rows = rows_of(version.name, version.signature, call.tensors, live.known_inputs, live.plan.spec.max_rows)
-            chosen = chosen_outputs(version.name, version.signature, call.outputs)
+            fit = live.fit(attempt.number, call)
             try:
-                return attempt, rows, await self._score(version, call, rows), chosen
+                return attempt, fit.rows, await self._score(version, call, fit.rows), fit.chosen
             except ScoringFailed as error:
                 version.counters.fail.add(0)
                 refused = refused or error
@@ -195,6 +183,7 @@ class Predict:
     def _drop_shadow(self, shadow: _Shadow, reason: str) -> None:
         """Counted in the shadows' books: rows that were due and are not there."""
         self._shadows.count(shadow.rows, reason)
+        self._shadows.write()
         self._meters.shadow_dropped(shadow.live.plan.model, reason)
 
     async def run_shadows(self) -> None:
@@ -220,6 +209,7 @@ class Predict:
             self._meters.shadow_dropped(live.plan.model, "shadow_failed")
         spent = perf_counter_ns() - started
         record(self._shadows, live, call, Scored(version, SHADOW, "shadow", rows, outputs, spent))
+        self._shadows.write()
 
     async def drain_shadows(self) -> None:
         """Returns when every queued shadow is scored; for an orderly close."""

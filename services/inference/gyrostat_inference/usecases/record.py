@@ -4,14 +4,14 @@ Called by `predict` for answers and shadows alike, after the run and before the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import NAME_BYTES, Call, Output
 from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
-from gyrostat_inference.domain.live import LiveModel, LoadedVersion
+from gyrostat_inference.domain.live import MOST_FITS, LiveModel, LoadedVersion
 from gyrostat_inference.domain.plan import Sensitivity, TensorSpec
+from gyrostat_inference.domain.tensors import Columns
 
 
 class AnswerLog(Protocol):
@@ -20,16 +20,25 @@ class AnswerLog(Protocol):
     @property
     def full(self) -> bool: ...
     def number(self, group: Group) -> int: ...
-    def append(self, group: Group, rows: Rows) -> None: ...
-    def count(self, rows: int, reason: str) -> None: ...
+    def append(self, group: Group, rows: Rows) -> None:
+        """Takes the rows in."""
+        ...
+
+    def count(self, rows: int, reason: str) -> None:
+        """Takes in that rows are not kept: sampled out (reason "") or dropped."""
+        ...
+
+    def write(self) -> None:
+        """Returns when all that was taken in is in the file; to be called before the first of its answers leaves."""
+        ...
+
     async def flush(self) -> None: ...
     async def until_room(self) -> None:
         """Returns when there is room again."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """What one version made of one call. `role` is ANSWER or SHADOW; the outputs are in the order of the signature,
     none when the version could not score the rows.
     """
@@ -42,47 +51,116 @@ class Scored:
     spent_ns: int
 
 
+class _Kept(NamedTuple):
+    """What calls of one form that one version scored have in common in the spool."""
+
+    group: Group
+    inputs: Sequence[int] | None
+    """Places in the request of the inputs that are columns as they came; None: they must be made."""
+    outputs: Sequence[int]
+    plain_entity: bool
+    """The entity is the request's, as it is."""
+
+
 def record(log: AnswerLog, live: LiveModel, call: Call, scored: Scored) -> None:
-    """Puts the rows into the spool, or counts them as sampled out: for a prediction always both roles alike."""
-    plan, version, rows = live.plan, scored.version, scored.rows
-    if not routing.sampled(plan.spec.log_sample_rate, "log", call.prediction_id.hex()):
+    """Puts the rows into the spool, or counts them as sampled out: for a prediction always both roles alike. Whoever
+    calls lets the log write before the answer leaves.
+    """
+    version, _, _, rows, outputs, spent_ns = scored
+    rate = live.plan.spec.log_sample_rate
+    if rate < 1.0 and not routing.sampled(rate, "log", call.prediction_id.hex()):
         return log.count(rows, "")
-    batched = version.signature.batched
-    # What a version could not score may not even fit its inputs; the answer's row holds what was asked.
-    columns, shapes = _kept_inputs(version, call, rows) if scored.outputs else ([], ())
-    kept = [output for output in scored.outputs if not batched or output.values.shape[:1] == (rows,) or rows == 1]
-    specs = tuple(_output_column(output, batched, rows) for output in kept)
-    group = version.group(plan, scored.role, scored.variant, shapes, specs)
+    kept = _prepared(live, call, scored)
+    if kept.inputs is not None:
+        raws = call.tensors.raws  # type: ignore[attr-defined]  # only tensors of a form have places
+        columns = [raws[place] for place in kept.inputs]
+    else:
+        columns = _columns(version, call, rows) if outputs else []
+    columns += [outputs[place].raw for place in kept.outputs]
     event_time_us, future = call.event_time()
-    entities, by_row = _entities(live, version, call, rows)
+    entities, by_row = (call.entity.encode(), False) if kept.plain_entity else _entities(live, version, call, rows)
+    took_us = spent_ns // 1000
     entry = Rows(
-        log.number(group),
+        log.number(kept.group),
         rows,
         event_time_us,
         call.arrival_us,
-        min(scored.spent_ns // 1000, 0xFFFFFFFF),
+        took_us if took_us < 0xFFFFFFFF else 0xFFFFFFFF,
         future,
         call.prediction_id,
         call.request_id.encode(),
         call.traceparent.encode(),
         entities,
         by_row,
-        [*columns, *(output.raw for output in kept)],
+        columns,
     )
-    log.append(group, entry)
+    log.append(kept.group, entry)
 
 
-def _kept_inputs(version: LoadedVersion, call: Call, rows: int) -> tuple[list[bytes], tuple[tuple[int, ...], ...]]:
-    """The columns that may be kept, and the shape of one row of every input."""
-    keeping, batched = version.keeping, version.signature.batched
-    columns, shapes = [], []
+def _prepared(live: LiveModel, call: Call, scored: Scored) -> _Kept:
+    """Found once for all calls of a form whose outputs have the same shapes."""
+    if call.form is None:
+        return _kept(live, call, scored)
+    version, role, variant, _, outputs, _ = scored
+    key = (version.planned.number, role, variant, call.form, *[output.shape for output in outputs])
+    found: _Kept | None = live.prepared.get(key)
+    if found is None:
+        if len(live.prepared) >= MOST_FITS:
+            live.prepared.clear()
+        found = live.prepared[key] = _kept(live, call, scored)
+    return found
+
+
+def _kept(live: LiveModel, call: Call, scored: Scored) -> _Kept:
+    version, rows = scored.version, scored.rows
+    batched = version.signature.batched
+    # What a version could not score may not even fit its inputs; the answer's row holds what was asked.
+    shapes = _row_shapes(version, call) if scored.outputs else ()
+    kept = [
+        place for place, output in enumerate(scored.outputs) if not batched or output.shape[:1] == (rows,) or rows == 1
+    ]
+    specs = tuple(_output_column(scored.outputs[place], batched, rows) for place in kept)
+    group = version.group(live.plan, scored.role, scored.variant, shapes, specs)
+    name = live.plan.spec.entity_input
+    plain_entity = name not in call.tensors and version.keeping.of(name, "BYTES") is Sensitivity.PLAIN
+    return _Kept(group, _as_they_came(version, call, rows) if scored.outputs else None, kept, plain_entity)
+
+
+def _as_they_came(version: LoadedVersion, call: Call, rows: int) -> Sequence[int] | None:
+    """The places of the columns, where all are kept as they are."""
+    tensors, batched = call.tensors, version.signature.batched
+    if not isinstance(tensors, Columns):
+        return None
+    places = []
     for spec in version.signature.inputs:
-        tensor = call.tensors[spec.name]
-        shape = tensor.values.shape[1:] if batched and spec.batched else tensor.values.shape
-        shapes.append(shape)
+        sensitivity = version.keeping.of(spec.name, spec.datatype)
+        if sensitivity is Sensitivity.DROP:
+            continue
+        if sensitivity is not Sensitivity.PLAIN or (batched and not spec.batched and rows > 1):
+            return None
+        places.append(tensors.form.names.index(spec.name))
+    return places
+
+
+def _row_shapes(version: LoadedVersion, call: Call) -> tuple[tuple[int, ...], ...]:
+    """The shape of one row of every input."""
+    return tuple(_row_shape(version, spec, call) for spec in version.signature.inputs)
+
+
+def _row_shape(version: LoadedVersion, spec: TensorSpec, call: Call) -> tuple[int, ...]:
+    shape = call.tensors[spec.name].shape
+    return shape[1:] if version.signature.batched and spec.batched else shape
+
+
+def _columns(version: LoadedVersion, call: Call, rows: int) -> list[bytes]:
+    """The columns that may be kept."""
+    keeping, batched = version.keeping, version.signature.batched
+    columns = []
+    for spec in version.signature.inputs:
         if keeping.of(spec.name, spec.datatype) is not Sensitivity.DROP:
+            tensor, shape = call.tensors[spec.name], _row_shape(version, spec, call)
             columns.append(_per_row(keeping.values(spec, shape, tensor.values, tensor.raw, rows), spec, batched, rows))
-    return columns, tuple(shapes)
+    return columns
 
 
 def _entities(live: LiveModel, version: LoadedVersion, call: Call, rows: int) -> tuple[bytes, bool]:
@@ -111,5 +189,5 @@ def _per_row(column: bytes, spec: TensorSpec, batched: bool, rows: int) -> bytes
 
 
 def _output_column(output: Output, batched: bool, rows: int) -> ColumnSpec:
-    per_row = batched and output.values.shape[:1] == (rows,)
-    return ColumnSpec(output.name, output.datatype, output.values.shape[1:] if per_row else output.values.shape)
+    per_row = batched and output.shape[:1] == (rows,)
+    return ColumnSpec(output.name, output.datatype, output.shape[1:] if per_row else output.shape)
