@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install --require-hashes -r r
 COPY protos protos
 COPY libs libs
 COPY services/${SERVICE} services/${SERVICE}
-RUN pip install --no-deps --no-build-isolation ./protos ./libs/common ./libs/client ./services/${SERVICE}
+RUN pip install --no-deps --no-build-isolation ./protos ./libs/common ./libs/client ./libs/front ./services/${SERVICE}
 
 FROM python:3.12.11-slim-bookworm
 ARG SERVICE

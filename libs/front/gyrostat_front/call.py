@@ -1,0 +1,217 @@
+"""One stream: a call, from its header block to its trailer. Lanes get it as it is; the general path drives the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gyrostat_front import hpack
+from gyrostat_front.frames import CANCEL, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Broken, grant, reset
+from gyrostat_front.headers import GZIP, LENGTH, Headers, fields_of, percent
+from gyrostat_front.messages import HEAD_BYTES, Inbox, Unreadable, compressed, decompressed, message_head
+from gyrostat_front.sending import OK_HEAD, OK_TRAILER, Outbox, Sender
+
+if TYPE_CHECKING:
+    from gyrostat_front.connection import Connection
+
+CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 4, 8, 12, 13
+Trailing = Sequence[tuple[str, str | bytes]]
+
+
+class Call:
+    """A call that is answered once, by `reply` or `fail`, now or later; after that, and once it is `gone`, both do
+    nothing. Not to be used from other threads."""
+
+    # Below: what most calls never change costs them nothing.
+    message = b""
+    """The whole request of a unary call."""
+    credit = 0
+    """How much more (less, when negative) the stream may send than every stream may at first."""
+    begun = False
+    """The response's header block is on its way."""
+    ended = False
+    """The peer has said its last word."""
+    done = False
+    """Nothing more can be said."""
+    counted = 0
+    """Bytes of DATA, for a content-length."""
+    owed = 0
+    """Bytes that came, and for which the peer has no new window yet."""
+    inbox: Inbox | None = None
+    outbox: Outbox | None = None
+    waiter: asyncio.Future[None] | None = None
+    on_gone: Callable[[], None] | None = None
+    """Called once when nobody waits for the answer any more."""
+
+    def __init__(self, connection: Connection, sender: Sender, stream: int, headers: Headers, now: float) -> None:
+        self.connection, self.sender, self.stream, self.headers = connection, sender, stream, headers
+        self.since = now
+        timeout_s = headers.timeout_s
+        self.deadline = None if timeout_s is None else now + timeout_s
+        """Seconds of the loop's clock by which the peer wants its answer; None: it did not say."""
+
+    # ---- what lanes use -------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """Such as /inference.GRPCInferenceService/ModelInfer."""
+        return self.headers.path.decode("latin-1")
+
+    @property
+    def peer(self) -> str:
+        """Such as ipv4:127.0.0.1:40112."""
+        return self.connection.peer
+
+    @property
+    def gone(self) -> bool:
+        """Nobody waits any more: answered, taken back, the connection closed, or the deadline past."""
+        return self.done or (self.deadline is not None and self.connection.host.now() >= self.deadline)
+
+    def header(self, name: str) -> str:
+        """A field of the request as text; empty when there is none."""
+        return self.headers.text(name)
+
+    def reply(self, message: bytes) -> None:
+        """Answers a unary call: OK."""
+        if not self.done:
+            self.sender.reply(self, message)
+
+    def fail(self, code: int, details: str, trailing: Trailing = ()) -> None:
+        """Ends the call with a gRPC status and trailing metadata."""
+        if self.done:
+            return
+        trailer = b"" if code else OK_TRAILER
+        if code:
+            trailer = hpack.field(b"grpc-status", b"%d" % code)
+            if details:
+                trailer += hpack.field(b"grpc-message", percent(details))
+        trailer += b"".join(hpack.field(name, value) for name, value in fields_of(trailing))
+        if self.begun:
+            self.sender.end(self, trailer)
+        else:
+            self.sender.only(self, OK_HEAD + trailer)
+
+    # ---- what the general path uses ---------------------------------------------------------------------------------
+
+    def head(self, metadata: Trailing = (), gzip: bool = False) -> None:
+        """Sends the response's header block, once."""
+        block = OK_HEAD + (hpack.field(b"grpc-encoding", GZIP) if gzip else b"")
+        self.sender.head(self, block + b"".join(hpack.field(name, value) for name, value in fields_of(metadata)))
+
+    def put(self, message: bytes, gzip: bool = False) -> None:
+        """Sends one message as soon as the peer takes it."""
+        self.head(gzip=gzip)
+        raw = compressed(message) if gzip else message
+        self.sender.data(self, message_head(gzip, len(raw)) + raw)
+
+    async def send(self, message: bytes, gzip: bool = False) -> None:
+        """Sends one message of several; waits while the peer takes none. Cancelled when the call is gone."""
+        if self.done:
+            raise asyncio.CancelledError
+        self.put(message, gzip)
+        while self.outbox is not None:
+            if self.outbox.drained is None:
+                self.outbox.drained = asyncio.get_running_loop().create_future()
+            await self.outbox.drained
+
+    async def receive(self) -> bytes | None:
+        """The next message; None behind the last. Raises Unreadable."""
+        inbox = self.opened()
+        while not inbox.messages:
+            if self.ended:
+                if inbox.cut:
+                    raise Unreadable(INTERNAL, "a message that is cut short")
+                return None
+            if self.done:
+                raise asyncio.CancelledError
+            self.waiter = asyncio.get_running_loop().create_future()
+            await self.waiter
+        is_compressed, raw = inbox.take()
+        self.connection.hold(-len(raw))
+        self.consent()
+        return self.opening(raw) if is_compressed else raw
+
+    def opening(self, raw: bytes) -> bytes:
+        """A compressed message. Raises Unreadable."""
+        if self.headers.encoding != GZIP:
+            raise Unreadable(INTERNAL, "a compressed message of a call without grpc-encoding")
+        return decompressed(raw, self.connection.host.limits.message_bytes)
+
+    def opened(self) -> Inbox:
+        """The messages that came, when there may be several."""
+        if self.inbox is None:
+            self.inbox = Inbox(self.connection.host.limits.message_bytes)
+        return self.inbox
+
+    def keep(self) -> None:
+        """A whole request that no lane took lies where the general path looks for it."""
+        inbox = self.opened()
+        inbox.put(self.message)
+        self.connection.hold(len(self.message))
+        self.message = b""
+
+    # ---- what the connection uses -----------------------------------------------------------------------------------
+
+    def receives(self, payload: bytes, size: int, ended: bool) -> int:
+        """Takes DATA that is not a whole request in one frame; how many bytes more lie here now. `size` counts for the
+        window, padding too. Raises Unreadable, Broken."""
+        self.owed += size
+        if self.owed > self.connection.host.limits.stream_window_bytes:
+            raise Broken(FLOW_CONTROL_ERROR, "more than the window allows")
+        self.counted += len(payload)
+        length = self.headers.kinds.get(LENGTH)
+        if length is not None and (self.counted > int(length) or (ended and self.counted < int(length))):
+            raise Broken(PROTOCOL_ERROR, "not as long as content-length says")
+        self.ended = ended
+        inbox = self.opened()
+        before = inbox.held_bytes
+        inbox.feed(payload)
+        self.consent()
+        return inbox.held_bytes - before
+
+    def consent(self) -> None:
+        """Lets the peer send more, unless messages lie here that nobody reads."""
+        window = self.connection.host.limits.stream_window_bytes
+        if self.owed * 2 > window and not self.ended and self.opened().unread_bytes * 2 <= window:
+            self.sender.write(grant(self.stream, self.owed))
+            self.owed = 0
+
+    def wake(self) -> None:
+        """There is something to read, or will never be."""
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def unreadable(self, error: Unreadable) -> None:
+        """Ends the call for a message that cannot be taken."""
+        self.fail(error.code, error.text)
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def finished(self) -> None:
+        """The last word is said."""
+        self.done = True
+        self.connection.over(self)
+
+    def vanish(self) -> None:
+        """The peer does not want the answer any more, or is not there."""
+        if self.done:
+            return
+        self.finished()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def reset(self, code: int = CANCEL) -> None:
+        """Ends the stream without a status."""
+        if not self.done:
+            self.sender.write(reset(self.stream, code))
+            self.vanish()
+
+
+def whole(payload: bytes) -> bool:
+    """One message in its five bytes of head, not compressed, and nothing else."""
+    return (
+        len(payload) >= HEAD_BYTES
+        and not payload[0]
+        and int.from_bytes(payload[1:HEAD_BYTES]) == len(payload) - HEAD_BYTES
+    )

@@ -1,0 +1,73 @@
+"""What all connections of a server share: limits, lanes, the way to everything else, and the end of a turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gyrostat_front.call import INTERNAL, Call
+from gyrostat_front.limits import Limits
+
+if TYPE_CHECKING:
+    from gyrostat_front.connection import Connection
+    from gyrostat_front.sending import Sender
+
+Lane = Callable[[Call], bool]
+log = logging.getLogger("gyrostat_front")
+
+
+class Host:
+    """One per server, used on its loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, general: Callable[[Call], None]) -> None:
+        self.loop, self.limits, self.now = loop, limits, loop.time
+        self.lanes: dict[bytes, Lane] = {}
+        self.connections: set[Connection] = set()
+        self.held_bytes = 0
+        self.general = general
+        """Takes a call that no lane does, from its header block on or whole."""
+        self.refused: dict[str, int] = {}
+        """Connections that were ended for what they did, by reason."""
+        self._written: list[Sender] = []
+
+    def schedule(self, sender: Sender) -> None:
+        """What the connection has written leaves at the end of this turn."""
+        sender.scheduled = True
+        self._written.append(sender)
+        if len(self._written) == 1:
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        for sender in written:
+            sender.scheduled = False
+            sender.flush()
+
+    def offer(self, call: Call) -> None:
+        """A whole unary request: to its lane, else to the general path."""
+        lane = self.lanes.get(call.headers.path)
+        try:
+            taken = lane is not None and lane(call)
+        except Exception:  # one lane's fault is not the connection's
+            log.exception("a lane failed: %s", call.path)
+            call.fail(INTERNAL, "internal error")
+            return
+        if not taken:
+            call.keep()
+            self.general(call)
+
+    def offer_parts(self, call: Call) -> None:
+        """The same for one that came in parts; what is not one plain message is for the general path."""
+        inbox = call.opened()
+        if len(inbox.messages) != 1 or inbox.cut or inbox.messages[0][0]:
+            self.general(call)
+            return
+        call.message = inbox.take()[1]
+        call.connection.hold(-len(call.message))
+        self.offer(call)
+
+    def count(self, reason: str) -> None:
+        """A connection is ended for what it did."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
