@@ -35,6 +35,10 @@ class WrongParameter(InvalidInput):
     """A known gyrostat_* parameter with a value that it cannot have."""
 
 
+class NotARequest(InvalidInput):
+    """The body of a REST request is not what the protocol has there: no JSON, a part of another kind, wrong sizes."""
+
+
 class ScoringFailed(InvalidInput):
     """The graph refused these inputs, in every version that might have answered."""
 
@@ -49,6 +53,14 @@ class AnswerTooLarge(ScoringFailed):
 
 class SpoolFull(Overloaded):
     """The spool has no room, and the setting says to refuse."""
+
+
+class QueueFull(Overloaded):
+    """So much waits for a run already that nothing more is taken in."""
+
+
+class TooLate(Overloaded):
+    """What waits already makes the answer too late for the call's deadline."""
 
 
 class PlanDecides(WrongState):

@@ -47,14 +47,16 @@ def array_of(datatype: str, shape: Sequence[int], given: Any, what: str) -> npt.
 
 def values_of(datatype: str, array: npt.NDArray[Any]) -> list[Any]:
     """The values, flat and row by row, as JSON can hold them."""
+    flat: list[Any]
     if datatype == "BYTES":
-        return [value if isinstance(value, str) else bytes(value).decode() for value in array.ravel().tolist()]
+        flat = list(array.ravel().tolist())
+        return [value if isinstance(value, str) else bytes(value).decode() for value in flat]
     if datatype == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)
-    values: list[Any] = array.ravel().tolist()
+    flat = list(array.ravel().tolist())
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [value if math.isfinite(value) else _word(value) for value in values]
-    return values
+        return [value if math.isfinite(value) else _word(value) for value in flat]
+    return list(flat)
 
 
 def _flat(given: Any, shape: Sequence[int], what: str) -> list[Any]:
@@ -82,7 +84,8 @@ def _texts(flat: list[Any], shape: Sequence[int], what: str) -> npt.NDArray[Any]
 
 
 def _numbers(datatype: str, flat: list[Any], what: str) -> npt.NDArray[Any]:
-    kinds = set(map(type, flat))
+    kinds: set[type] = set(map(type, flat))
+    allowed: set[type]
     kind = np.dtype(_NUMPY[datatype])
     if datatype == "BOOL":
         allowed, named = {bool}, "true or false"
