@@ -132,9 +132,7 @@ class _Life:
             _say(self._name, f"cannot start: {sentence(error)}")
             return CANNOT_START
         self._opened = True
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GARBAGE_AFTER)
+        calm_garbage()
         log.info("started", seconds=round(age_s(), 2))
         try:
             await self._stop.wait()
@@ -171,6 +169,13 @@ class _Life:
         if left:
             _, left = await asyncio.wait(left, timeout=SWEEP_S)
         self.deaf = sorted(task.get_name() for task in left)
+
+
+def calm_garbage() -> None:
+    """What is there at the end of a start stays: it is not looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_AFTER)
 
 
 def age_s() -> float:

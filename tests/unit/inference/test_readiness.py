@@ -6,8 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gyrostat_inference.app import Readiness
 from gyrostat_inference.domain.live import LiveModels
+from gyrostat_inference.replica import Readiness
 from support.live_models import a_plan, live
 
 

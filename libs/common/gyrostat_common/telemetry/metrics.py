@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from prometheus_client import (
@@ -14,8 +15,22 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
 
-REGISTRY = CollectorRegistry()
+Join = Callable[[Iterable[Metric]], Iterable[Metric]]
+
+
+class _Registry(CollectorRegistry):
+    """One that may speak for other processes too."""
+
+    join: Join | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        own = super().collect()
+        return own if self.join is None else self.join(own)
+
+
+REGISTRY = _Registry()
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 _made: dict[str, Any] = {}
@@ -46,6 +61,16 @@ def _one(kind: type[M], name: str, help: str, labels: Sequence[str], **options: 
     if not isinstance(made, kind) or made._labelnames != tuple(labels):
         raise ValueError(f"metric {name} exists already with another type or other labels")
     return made
+
+
+@contextmanager
+def joined(join: Join) -> Iterator[None]:
+    """While the block runs, what is read is what `join` makes of this process's own families."""
+    REGISTRY.join = join
+    try:
+        yield
+    finally:
+        REGISTRY.join = None
 
 
 def render() -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def serve_metrics(address: str, health: Health) -> AsyncIterator[int]:
-    """Yields the bound port. Raises CannotStart when it is taken."""
+async def serve_metrics(
+    address: str, health: Health, fresh: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[int]:
+    """Yields the bound port. Raises CannotStart when it is taken. `fresh` is awaited before metrics are shown, for a
+    process that has to ask others.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(10):
-                while await _answer_one(reader, writer, health):
+                while await _answer_one(reader, writer, health, fresh):
                     pass
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
@@ -39,10 +43,17 @@ async def serve_metrics(address: str, health: Health) -> AsyncIterator[int]:
         server.close()
 
 
-async def _answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> bool:
+async def _answer_one(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    health: Health,
+    fresh: Callable[[], Awaitable[None]] | None,
+) -> bool:
     """One request; True when the connection stays open for the next."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     method, path, *_ = (*head.split("\r\n", 1)[0].split(" "), "", "")
+    if fresh is not None and path.partition("?")[0] == "/metrics":
+        await fresh()
     status, kind, body = _page(method, path.partition("?")[0], health)
     keep = "connection: close" not in head.lower() and status == "200 OK"
     writer.write(

@@ -35,5 +35,33 @@ def added(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a living writer says of its spool; the shipper's count may be older."""
+
+    spool_id: str
+    accepted: int = 0
+    sampled_out: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def joined(shipped: Mapping[str, Books], written: Iterable[Written]) -> list[Books]:
+    """Every spool once: as its shipper counted it, with what its writer has taken in since.
+
+    A writer's word that is older than the shipper's changes nothing. What the shipper dropped, e.g. frames that the
+    broker refused, its writer does not know of.
+    """
+    books = dict(shipped)
+    for spool in written:
+        seen = books.get(spool.spool_id, Books(spool.spool_id))
+        if spool.accepted < seen.accepted:
+            continue
+        refused = {reason: rows for reason, rows in seen.dropped.items() if reason not in spool.dropped}
+        books[spool.spool_id] = Books(
+            spool.spool_id, spool.accepted, seen.logged, spool.sampled_out, added(spool.dropped, refused)
+        )
+    return list(books.values())
+
+
 def rows_waiting(books: Iterable[Books]) -> int:
     return sum(each.waiting for each in books)

@@ -1,7 +1,7 @@
 """The RPCs of the Open Inference Protocol: decode, use case, encode."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Protocol
 from uuid import UUID
 
 from opentelemetry import trace
@@ -13,7 +13,7 @@ from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call
 from gyrostat_inference.domain.counters import Counters, Spent
 from gyrostat_inference.domain.errors import ModelUnknown, PlanDecides, VersionNotLoaded, VersionNotServed
-from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion
+from gyrostat_inference.domain.live import Applied, LiveModel, LiveModels, LoadedVersion
 from gyrostat_inference.domain.plan import TensorSpec
 from gyrostat_inference.service.decoding import call_of, reply_of
 from gyrostat_inference.usecases.predict import Predict
@@ -23,11 +23,38 @@ PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 QUIET = frozenset(("ModelInfer", "ModelStreamInfer", "ServerLive", "ServerReady", "ModelReady"))
 
 
+class Whole(Protocol):
+    """Speaks for the replica, of which this process may be one of several."""
+
+    async def counters(self) -> Mapping[tuple[str, int], Counters]:
+        """By model and version. Raises Unavailable when others do not say in time."""
+        ...
+
+    async def applied(self) -> list[Applied]: ...
+
+
+class OneProcess:
+    """Where this process is the whole replica."""
+
+    def __init__(self, models: LiveModels) -> None:
+        self._models = models
+
+    async def counters(self) -> Mapping[tuple[str, int], Counters]:
+        live = self._models.models()
+        return {(each.model, each.number): each.counters for one in live for each in one.loaded.values()}
+
+    async def applied(self) -> list[Applied]:
+        return self._models.applied()
+
+
 class InferenceService:
     """Names of methods are the protocol's."""
 
-    def __init__(self, predict: Predict, models: LiveModels, not_ready: Callable[[], str | None]) -> None:
+    def __init__(
+        self, predict: Predict, models: LiveModels, not_ready: Callable[[], str | None], whole: Whole | None = None
+    ) -> None:
         self._predict, self._models, self._not_ready = predict, models, not_ready
+        self._whole: Whole = whole or OneProcess(models)
 
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
         call = call_of(request, context.invocation_metadata() or (), self._max_rows(request.model_name))
@@ -112,13 +139,16 @@ class InferenceService:
         else:
             lives = [live for live in self._models.models() if request.name in ("", live.plan.model)]
             versions = [version for live in lives for _, version in sorted(live.loaded.items())]
-        return oip.ModelStatisticsResponse(model_stats=[_statistics(version) for version in versions])
+        counters = await self._whole.counters()
+        return oip.ModelStatisticsResponse(
+            model_stats=[_statistics(v, counters.get((v.model, v.number), v.counters)) for v in versions]
+        )
 
     async def RepositoryIndex(self, request: oip.RepositoryIndexRequest, context: Any) -> oip.RepositoryIndexResponse:
         index = oip.RepositoryIndexResponse.ModelIndex
         rows = [
             index(name=a.model, version=str(a.version), state="READY" if a.loaded else "UNAVAILABLE", reason=a.reason)
-            for a in self._models.applied()
+            for a in await self._whole.applied()
         ]
         return oip.RepositoryIndexResponse(models=[row for row in rows if row.state == "READY" or not request.ready])
 
@@ -170,8 +200,7 @@ def _duration(spent: Spent) -> oip.StatisticDuration:
     return oip.StatisticDuration(count=spent.count, ns=spent.ns)
 
 
-def _statistics(version: LoadedVersion) -> oip.ModelStatistics:
-    c: Counters = version.counters
+def _statistics(version: LoadedVersion, c: Counters) -> oip.ModelStatistics:
     return oip.ModelStatistics(
         name=version.model,
         version=str(version.number),

@@ -66,6 +66,11 @@ class ApplyPlan:
             self._wake.set()
 
     @property
+    def tried(self) -> Mapping[str, int]:
+        """Model → the newest revision that was worked on, whatever came of it."""
+        return self._tried
+
+    @property
     def busy(self) -> bool:
         """Whether a plan was taken in that has not been worked on. One that is held up has been."""
         return any(self._tried.get(model, -1) < plan.revision for model, (plan, _) in self._newest.items())
