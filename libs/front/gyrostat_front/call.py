@@ -73,7 +73,7 @@ class Call:
         return self.headers.text(name)
 
     def reply(self, message: bytes) -> None:
-        """Answers a unary call: OK."""
+        """Answers a unary call: OK. Fails it when the message is larger than a message may be."""
         if not self.done:
             self.sender.reply(self, message)
 
@@ -100,7 +100,10 @@ class Call:
         self.sender.head(self, block + b"".join(hpack.field(name, value) for name, value in fields_of(metadata)))
 
     def put(self, message: bytes, gzip: bool = False) -> None:
-        """Sends one message as soon as the peer takes it."""
+        """Sends one message as soon as the peer takes it. Raises Unreadable when it is too large for that."""
+        most = self.connection.host.limits.message_bytes
+        if len(message) > most:
+            raise Unreadable(RESOURCE_EXHAUSTED, f"Sent message larger than max ({len(message)} vs. {most})")
         self.head(gzip=gzip)
         raw = compressed(message) if gzip else message
         self.sender.data(self, message_head(gzip, len(raw)) + raw)

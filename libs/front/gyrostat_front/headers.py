@@ -69,7 +69,7 @@ class Headers:
             return "type"
         if self.encoding not in (IDENTITY, GZIP):
             return "encoding"
-        return "timeout" if self.timeout_s == _MALFORMED_TIMEOUT else ""
+        return "timeout" if self.timeout_s is not None and self.timeout_s <= 0 else ""
 
     def raw(self, name: str) -> bytes:
         """The last value of a field; empty when there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gyrostat_front import hpack
-from gyrostat_front.call import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, Call
+from gyrostat_front.call import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, Call
 from gyrostat_front.frames import PROTOCOL_ERROR
 from gyrostat_front.headers import METHOD
 
@@ -29,7 +29,10 @@ def answer_oddity(call: Call) -> bool:
             (("grpc-accept-encoding", "identity,gzip"),),
         )
     elif headers.odd == "timeout":
-        call.fail(INTERNAL, "grpc-timeout is malformed")
+        if headers.timeout_s:
+            call.fail(INTERNAL, "grpc-timeout is malformed")
+        else:
+            call.fail(DEADLINE_EXCEEDED, "Deadline Exceeded")
     else:
         return False
     return True

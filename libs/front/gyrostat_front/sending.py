@@ -24,7 +24,7 @@ from gyrostat_front.frames import (
     reset,
     uint32,
 )
-from gyrostat_front.messages import HEAD_BYTES
+from gyrostat_front.messages import HEAD_BYTES, Unreadable
 
 if TYPE_CHECKING:
     from gyrostat_front.call import Call
@@ -89,8 +89,11 @@ class Sender:
             or self.paused
             or call.begun
         ):
-            self.head(call, OK_HEAD)
-            self.data(call, b"\0" + uint32(size - HEAD_BYTES) + message)
+            try:
+                call.put(message)
+            except Unreadable as error:
+                call.fail(error.code, error.text)
+                return
             self.end(call, OK_TRAILER)
             return
         self.window -= size

@@ -8,6 +8,7 @@ from pathlib import Path
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus, oip, rpc, telemetry
 from gyrostat_common.health import Health
+from gyrostat_front import Server
 from gyrostat_inference.domain.books import Books
 from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.engine import RunLimits
@@ -16,6 +17,8 @@ from gyrostat_inference.replica import Beats, Readiness, books_below, filling, r
 from gyrostat_inference.service.protocol import QUIET, InferenceService
 from gyrostat_inference.serving import Spools, applying_plans, plan_files, predicting, running, spooling
 from gyrostat_inference.settings import Settings
+
+TRANSPORTS: dict[str, rpc.Transports] = {"grpcio": rpc.grpcio, "own": Server}
 
 
 @asynccontextmanager
@@ -26,7 +29,8 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         # The addresses come first: a second replica must end here, before it touches spool, cache and plans.
         health = Health()
         await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, health))
-        server = await stack.enter_async_context(rpc.listen(settings.grpc_address, health))
+        listening = rpc.listen(settings.grpc_address, health, transport=TRANSPORTS[settings.front])
+        server = await stack.enter_async_context(listening)
         replica = replica_name(settings)
         models, changed = LiveModels(), asyncio.Event()
         room = room_of(settings)

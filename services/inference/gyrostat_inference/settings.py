@@ -14,6 +14,9 @@ class Settings(ServiceSettings, service="inference"):
     grpc_address: Address = Field(
         "127.0.0.1:8001", description="Where the Open Inference Protocol is answered; port 0: a free one"
     )
+    front: Literal["grpcio", "own"] = Field(
+        "grpcio", description="What answers gRPC: gRPC's own server, or ours, made for small fast calls"
+    )
     metrics_address: Address = Field("127.0.0.1:8002", description="Where /metrics, /healthz and /readyz are answered")
     environment: str = Field("production", description="The environment whose plans are followed")
     replica: str = Field("", description="Name of this replica in heartbeats; empty: host name and process id")

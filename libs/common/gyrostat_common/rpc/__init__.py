@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING, Any
 from gyrostat_common.rpc.client import as_errors, connect
 from gyrostat_common.rpc.context import actor, remaining_s
 from gyrostat_common.rpc.health import ask_health
-from gyrostat_common.rpc.server import Server, Service, listen, serve
+from gyrostat_common.rpc.server import Server, Service, Transport, Transports, grpcio, listen, serve
 
 if TYPE_CHECKING:
     from gyrostat_common.rpc.replies import once
 
-__all__ = ["Server", "Service", "actor", "as_errors", "ask_health", "connect", "listen", "once", "remaining_s", "serve"]
+__all__ = [
+    "Server",
+    "Service",
+    "Transport",
+    "Transports",
+    "actor",
+    "as_errors",
+    "ask_health",
+    "connect",
+    "grpcio",
+    "listen",
+    "once",
+    "remaining_s",
+    "serve",
+]
 
 
 def __getattr__(name: str) -> Any:

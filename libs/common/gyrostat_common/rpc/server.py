@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -71,15 +71,37 @@ class _Routes(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         yield  # a stream, as far as the library is concerned
 
 
+class Transport(Protocol):
+    """What carries the calls: a server that takes handlers as grpc.aio's does."""
+
+    def add_generic_rpc_handlers(self, handlers: Any, /) -> None: ...
+
+    def add_insecure_port(self, address: str, /) -> int:
+        """Binds it; the port. Raises RuntimeError or OSError, or gives 0, when it cannot."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float | None, /) -> None: ...
+
+
+Transports = Callable[[Sequence[grpc.aio.ServerInterceptor]], Transport]  # type: ignore[type-arg]
+"""Makes one that calls every method through the interceptors."""
+
+
 class Server:
-    """A bound address that answers health; get one from `listen`."""
+    """A bound address that answers health; get one from `listen`. The port is 0 where none is bound."""
 
     def __init__(
-        self, port: int, server: grpc.aio.Server, health: Health, routes: _Routes, quiet: set[str], grace_s: float
+        self, port: int, server: Transport, health: Health, routes: _Routes, quiet: set[str], grace_s: float
     ) -> None:
         self.port = port
         self._server, self._health, self._routes, self._quiet, self._grace_s = server, health, routes, quiet, grace_s
         self.truth = TruthServicer(health)
+
+    @property
+    def transport(self) -> Transport:
+        """What it was made with."""
+        return self._server
 
     @asynccontextmanager
     async def serving(self, services: Sequence[Service], pools: Sequence[DescriptorPool] = ()) -> AsyncIterator[None]:
@@ -104,14 +126,10 @@ class Server:
             await self._server.stop(self._grace_s)
 
 
-@asynccontextmanager
-async def listen(
-    address: str, health: Health, *, deadline_s: float = 60.0, grace_s: float = GRACE_S
-) -> AsyncIterator[Server]:
-    """Binds the address and answers health while the block runs. Raises CannotStart when the port is taken."""
-    quiet: set[str] = set()
-    server = grpc.aio.server(
-        interceptors=[CallInterceptor(quiet, deadline_s)],
+def grpcio(interceptors: Sequence[grpc.aio.ServerInterceptor]) -> Transport:  # type: ignore[type-arg]
+    """gRPC's own server."""
+    return grpc.aio.server(
+        interceptors=interceptors,
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -123,8 +141,24 @@ async def listen(
             ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
         ],
     )
+
+
+@asynccontextmanager
+async def listen(
+    address: str | None,
+    health: Health,
+    *,
+    deadline_s: float = 60.0,
+    grace_s: float = GRACE_S,
+    transport: Transports = grpcio,
+) -> AsyncIterator[Server]:
+    """Binds the address and answers health while the block runs. Raises CannotStart when the port is taken. Without an
+    address nothing is bound: for a transport that is handed its connections."""
+    quiet: set[str] = set()
+    server = transport([CallInterceptor(quiet, deadline_s)])
     routes = _Routes(health)
-    running = Server(_bound(server, address), server, health, routes, quiet, grace_s)
+    port = 0 if address is None else _bound(server, address)
+    running = Server(port, server, health, routes, quiet, grace_s)
     health_pb2_grpc.add_HealthServicer_to_server(running.truth, server)
     server.add_generic_rpc_handlers((routes,))
     await server.start()
@@ -146,19 +180,20 @@ async def serve(
     pools: Sequence[DescriptorPool] = (),
     deadline_s: float = 60.0,
     grace_s: float = GRACE_S,
+    transport: Transports = grpcio,
 ) -> AsyncIterator[Server]:
     """Listens and serves at once, for what has nothing to open in between."""
     async with (
-        listen(address, health or Health(), deadline_s=deadline_s, grace_s=grace_s) as server,
+        listen(address, health or Health(), deadline_s=deadline_s, grace_s=grace_s, transport=transport) as server,
         server.serving(services, pools),
     ):
         yield server
 
 
-def _bound(server: grpc.aio.Server, address: str) -> int:
+def _bound(server: Transport, address: str) -> int:
     try:
-        port: int = server.add_insecure_port(address)
-    except RuntimeError:
+        port = server.add_insecure_port(address)
+    except (RuntimeError, OSError):
         port = 0
     if not port:
         raise CannotStart(f"cannot listen on {address}: stop what uses the port or choose another address")
