@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
 
+import gyrostat_front
 from gyrostat_common import oip, rpc
 from gyrostat_common.health import Health
 from support.echo import BYTES, Echo, services
 
-FRONTS = ("grpcio",)
+FRONTS = ("grpcio", "own")
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,54 @@ def bytes_call(channel: Any, kind: str, method: str) -> Any:
     return getattr(channel, kind)(f"/{BYTES}/{method}")
 
 
+class _Secure:
+    """A server that binds with TLS what it is told to bind without."""
+
+    def __init__(self, server: Any, credentials: Any) -> None:
+        self._server, self._credentials = server, credentials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    def add_insecure_port(self, address: str) -> int:
+        return self._server.add_secure_port(address, self._credentials)
+
+
+def _credentials(front: str, file: Path) -> Any:
+    """Of a PEM file with the key first."""
+    if front == "own":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+    key, _, chain = file.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
+    return grpc.ssl_server_credentials([(key, b"-----BEGIN CERTIFICATE-----" + chain)])
+
+
+def transport_of(front: str, tls: Path | None, limits: Mapping[str, Any]) -> Callable[[Sequence[Any]], Any]:
+    """What `rpc.serve` makes its server with. `limits` are those of our own front; grpcio has none."""
+
+    def make(interceptors: Sequence[Any]) -> Any:
+        if front == "own":
+            server: Any = gyrostat_front.Server(interceptors, gyrostat_front.Limits(**limits))
+        else:
+            server = rpc.grpcio(interceptors)
+        return server if tls is None else _Secure(server, _credentials(front, tls))
+
+    return make
+
+
 @asynccontextmanager
-async def serving(front: str, address: str = "127.0.0.1:0", **options: Any) -> AsyncIterator[Running]:
-    """A server of `front` while the block runs; options as `rpc.serve` has them."""
-    echo, health = Echo(), Health()
-    async with rpc.serve(address, services(echo), health=health, pools=[oip.POOL], **options) as server:
+async def serving(
+    front: str,
+    address: str = "127.0.0.1:0",
+    *,
+    tls: Path | None = None,
+    limits: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> AsyncIterator[Running]:
+    """A server of `front` while the block runs; options as `rpc.serve` has them. `tls`: a PEM file, the key first."""
+    echo, health, transport = Echo(), Health(), transport_of(front, tls, limits or {})
+    async with rpc.serve(
+        address, services(echo), health=health, pools=[oip.POOL], transport=transport, **options
+    ) as server:
         yield Running(server.port, echo, health)
