@@ -51,6 +51,7 @@ class Place:
     kafka: KafkaSettings
     port: int = field(default_factory=quiet_port)
     metrics_port: int = field(default_factory=quiet_port)
+    rest_port: int = field(default_factory=quiet_port)
     options: dict[str, Any] = field(default_factory=dict)
 
     def environ(self) -> dict[str, str]:
@@ -60,6 +61,7 @@ class Place:
             "GYROSTAT_DATA__FOLDER": str(self.folder),
             "GYROSTAT_INFERENCE__GRPC_ADDRESS": f"127.0.0.1:{self.port}",
             "GYROSTAT_INFERENCE__METRICS_ADDRESS": f"127.0.0.1:{self.metrics_port}",
+            "GYROSTAT_INFERENCE__REST_ADDRESS": f"127.0.0.1:{self.rest_port}",
             "GYROSTAT_INFERENCE__HEARTBEAT_S": "0.5",
         }
         return given | {f"GYROSTAT_INFERENCE__{name.upper()}": str(value) for name, value in self.options.items()}

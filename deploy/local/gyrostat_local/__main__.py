@@ -87,8 +87,9 @@ async def show(system: LocalSystem) -> bool:
     standings = dict(zip(names, await asyncio.gather(*(system.standing(name) for name in names)), strict=True))
     for name in names:
         ours = name in system.processes or name in SERVICES
+        rest = f", REST {system.rest_address()}" if name == "inference" and system.rest_address() else ""
         table.add_row(
-            name, system.address(name), standings[name][0], str(system.folder / name) if ours else "(elsewhere)"
+            name, system.address(name) + rest, standings[name][0], str(system.folder / name) if ours else "(elsewhere)"
         )
     console = Console()
     console.print(table)

@@ -21,6 +21,7 @@ KAFKA = "kafka"
 SERVICES = ("registry", "inference", "monitor", "trainer")
 DEFAULT_PORTS = {"registry": (8011, 8012), "inference": (8001, 8002), "monitor": (8021, 8022), "trainer": (8031, 8032)}
 KAFKA_PORTS = (9092, 9093)
+REST_PORT, REST = 8000, "GYROSTAT_INFERENCE__REST_ADDRESS"
 BOOTSTRAP = "GYROSTAT_KAFKA__BOOTSTRAP_SERVERS"
 PREFIX = "GYROSTAT_KAFKA__TOPIC_PREFIX"
 STATE = "system.json"
@@ -38,10 +39,11 @@ def read_procfile(file: Path = ROOT / "Procfile") -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one service listens: gRPC and metrics, both host:port."""
+    """Where one service listens: gRPC and metrics, both host:port, and inference's REST; empty: it has none."""
 
     grpc: str
     metrics: str
+    rest: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,13 @@ def _place(name: str, ports: Ports, given: Mapping[str, str]) -> Place:
     numbers = DEFAULT_PORTS[name] if ports == "default" else (free_port(), free_port())
     prefix = f"GYROSTAT_{name.upper()}__"
     grpc = given.get(f"{prefix}GRPC_ADDRESS", f"{LOOPBACK}:{numbers[0]}")
-    return Place(grpc, given.get(f"{prefix}METRICS_ADDRESS", f"{LOOPBACK}:{numbers[1]}"))
+    metrics = given.get(f"{prefix}METRICS_ADDRESS", f"{LOOPBACK}:{numbers[1]}")
+    if name != "inference":
+        return Place(grpc, metrics)
+    rest = given.get(REST)
+    if rest is None:
+        rest = f"{LOOPBACK}:{REST_PORT if ports == 'default' else free_port()}"
+    return Place(grpc, metrics, rest)
 
 
 def _environment(
@@ -114,4 +122,5 @@ def _environment(
         told[f"GYROSTAT_{name.upper()}__GRPC_ADDRESS"] = place.grpc
         told[f"GYROSTAT_{name.upper()}__METRICS_ADDRESS"] = place.metrics
         told[f"GYROSTAT_CLIENT__{name.upper()}_ADDRESS"] = place.grpc
+    told[REST] = places["inference"].rest
     return told

@@ -24,6 +24,7 @@ from gyrostat_local.plan import (
     KAFKA,
     LOOPBACK,
     PREFIX,
+    REST,
     ROOT,
     SERVICES,
     STATE,
@@ -92,6 +93,10 @@ class LocalSystem:
         """Where a service answers gRPC; for "kafka" the bootstrap servers."""
         return self.plan.bootstrap if name == KAFKA else self.plan.places[name].grpc
 
+    def rest_address(self) -> str:
+        """Where inference answers its REST twin; empty: nowhere."""
+        return self.plan.places["inference"].rest
+
     def metrics_address(self, name: str) -> str:
         """Where a service answers HTTP /metrics, /healthz and /readyz."""
         return self.plan.places[name].metrics
@@ -128,6 +133,7 @@ class LocalSystem:
         for name, place in self.plan.places.items():
             prefix = f"GYROSTAT_{name.upper()}__"
             wanted += [(name, place.grpc, f"{prefix}GRPC_ADDRESS"), (name, place.metrics, f"{prefix}METRICS_ADDRESS")]
+            wanted += [(name, place.rest, REST)] if place.rest else []
         for name, address, setting in wanted:
             if taken(address):
                 other = f"set {setting} to another address" if setting else f"set {BOOTSTRAP} to use a Kafka that runs"
@@ -232,7 +238,7 @@ class LocalSystem:
             "own_kafka": self.plan.own_kafka,
             "topic_prefix": self.plan.environment.get(PREFIX, ""),
             "kafka_ports": self.plan.kafka_ports,
-            "places": {name: [place.grpc, place.metrics] for name, place in self.plan.places.items()},
+            "places": {name: [place.grpc, place.metrics, place.rest] for name, place in self.plan.places.items()},
             "processes": {name: child.pid for name, child in self.processes.items()},
         }
         (self.folder / STATE).write_text(json.dumps(state, indent=1))
@@ -251,6 +257,7 @@ class LocalSystem:
         places = {name: Place(*pair) for name, pair in state["places"].items()}
         told = {f"GYROSTAT_{name.upper()}__GRPC_ADDRESS": place.grpc for name, place in places.items()}
         told |= {f"GYROSTAT_{name.upper()}__METRICS_ADDRESS": place.metrics for name, place in places.items()}
+        told[REST] = places["inference"].rest
         system = cls(folder, environ={**told, BOOTSTRAP: state["bootstrap"]}, tethered=False)
         system.processes = living
         return system

@@ -14,7 +14,9 @@ from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.engine import RunLimits
 from gyrostat_inference.events import plans
 from gyrostat_inference.replica import Beats, Readiness, books_below, filling, replica_name, room_of, shipping
+from gyrostat_inference.service import http
 from gyrostat_inference.service.protocol import QUIET, InferenceService
+from gyrostat_inference.service.rest import Rest
 from gyrostat_inference.serving import Spools, applying_plans, plan_files, predicting, running, spooling
 from gyrostat_inference.settings import Settings
 
@@ -31,6 +33,9 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, health))
         listening = rpc.listen(settings.grpc_address, health, transport=TRANSPORTS[settings.front])
         server = await stack.enter_async_context(listening)
+        rest = Rest(health)
+        if settings.rest_address:
+            await stack.enter_async_context(http.listening(settings.rest_address, rest.answer, http.Limits()))
         replica = replica_name(settings)
         models, changed = LiveModels(), asyncio.Event()
         room = room_of(settings)
@@ -59,6 +64,7 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         beats = Beats(settings, replica, models, producer, lambda: _books(settings, spools))
         await stack.enter_async_context(running("heartbeat", beats.run(changed)))
         service = InferenceService(predict, models, lambda: health.look().reason)
+        await stack.enter_async_context(rest.serving(service))
         await stack.enter_async_context(
             server.serving([rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)], [oip.POOL])
         )

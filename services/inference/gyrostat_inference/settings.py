@@ -18,6 +18,9 @@ class Settings(ServiceSettings, service="inference"):
         "grpcio", description="What answers gRPC: gRPC's own server, or ours, made for small fast calls"
     )
     metrics_address: Address = Field("127.0.0.1:8002", description="Where /metrics, /healthz and /readyz are answered")
+    rest_address: NoneOrAddress = Field(
+        "127.0.0.1:8000", description="Where the protocol's REST twin is answered; port 0: a free one, empty: nowhere"
+    )
     environment: str = Field("production", description="The environment whose plans are followed")
     replica: str = Field("", description="Name of this replica in heartbeats; empty: host name and process id")
     artifacts_uri: str = Field("file://{data}/artifacts", description="The shared artifact store")

@@ -18,7 +18,7 @@ import yaml
 
 from gyrostat_common import storage
 from gyrostat_common.settings import ServiceSettings, variables
-from gyrostat_local.plan import DEFAULT_PORTS, ROOT, SERVICES, make_plan, read_procfile
+from gyrostat_local.plan import DEFAULT_PORTS, REST_PORT, ROOT, SERVICES, make_plan, read_procfile
 from support.objects import ObjectServer
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
@@ -189,7 +189,8 @@ def test_our_containers_need_no_rights(compose: dict[str, Any]) -> None:
 def test_a_service_has_a_health_check_on_the_port_it_is_given(compose: dict[str, Any], name: str) -> None:
     grpc, metrics = DEFAULT_PORTS[name]
     service = compose["services"][name]
-    assert service["ports"] == [f"127.0.0.1:{port}:{port}" for port in (grpc, metrics)]
+    rest = [REST_PORT] if name == "inference" else []
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}" for port in (grpc, metrics, *rest)]
     assert f"127.0.0.1:{metrics}/readyz" in service["healthcheck"]["test"][-1]
     assert service["environment"][f"GYROSTAT_{name.upper()}__GRPC_ADDRESS"].endswith(f":{grpc}")
 

@@ -7,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from gyrostat_local.plan import BOOTSTRAP, DEFAULT_PORTS, KAFKA, PREFIX, SERVICES, STATE, make_plan, read_procfile
+from gyrostat_local.plan import (
+    BOOTSTRAP,
+    DEFAULT_PORTS,
+    KAFKA,
+    PREFIX,
+    REST,
+    REST_PORT,
+    SERVICES,
+    STATE,
+    make_plan,
+    read_procfile,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +42,7 @@ def test_default_ports_are_the_documented_ones(tmp_path: Path) -> None:
     assert {name: (place.grpc, place.metrics) for name, place in plan.places.items()} == {
         name: (f"127.0.0.1:{grpc}", f"127.0.0.1:{metrics}") for name, (grpc, metrics) in DEFAULT_PORTS.items()
     }
+    assert plan.places["inference"].rest == f"127.0.0.1:{REST_PORT}"
     assert plan.bootstrap == "127.0.0.1:9092"
 
 
@@ -64,7 +76,13 @@ def test_an_address_that_was_given_wins(tmp_path: Path) -> None:
     assert plan.environment["GYROSTAT_TRAINER__REGISTRY_ADDRESS"] == "127.0.0.1:7777"
 
 
+def test_the_rest_twin_may_be_left_out(tmp_path: Path) -> None:
+    assert make_plan(tmp_path, environ={REST: ""}).environment[REST] == ""
+    assert make_plan(tmp_path, environ={REST: ""}).places["inference"].rest == ""
+
+
 def test_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     addresses = [plan.bootstrap, *(a for place in plan.places.values() for a in (place.grpc, place.metrics))]
+    addresses.append(plan.places["inference"].rest)
     assert all(address.startswith("127.0.0.1:") for address in addresses)

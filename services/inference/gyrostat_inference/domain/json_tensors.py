@@ -56,7 +56,7 @@ def values_of(datatype: str, array: npt.NDArray[Any]) -> list[Any]:
     flat = list(array.ravel().tolist())
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         return [value if math.isfinite(value) else _word(value) for value in flat]
-    return list(flat)
+    return flat
 
 
 def _flat(given: Any, shape: Sequence[int], what: str) -> list[Any]:
@@ -72,7 +72,7 @@ def _flat(given: Any, shape: Sequence[int], what: str) -> list[Any]:
             if not isinstance(inner, list) or len(inner) != size:
                 raise WrongTensor(f"{what}: the nested lists of its data do not have shape {list(shape)}")
         given = list(chain.from_iterable(given))
-    return given
+    return list(given)
 
 
 def _texts(flat: list[Any], shape: Sequence[int], what: str) -> npt.NDArray[Any]:
