@@ -69,7 +69,7 @@ class Scripted:
 
 def loaded(planned: PlannedVersion, keeping: Keeping | None = None) -> LoadedVersion:
     keeping = keeping or Keeping({}, {}, KEY)
-    return LoadedVersion("flights", planned, Scripted(planned.number, planned.signature), keeping)
+    return LoadedVersion("flights", planned, Scripted(planned.number, planned.signature), keeping, alone="")
 
 
 def live(plan: Plan, without: Sequence[int] = ()) -> LiveModel:

@@ -33,7 +33,11 @@ class WrongState(GyrostatError):
 
 
 class Overloaded(GyrostatError):
-    """No room; come back later."""
+    """No room; come back later, after `retry_after_s` seconds where somebody can tell."""
+
+    def __init__(self, text: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(GyrostatError):

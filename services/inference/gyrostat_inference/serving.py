@@ -14,6 +14,7 @@ from gyrostat_common import oip, telemetry
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.errors import Unavailable
 from gyrostat_inference.clients import RegistryArtifacts
+from gyrostat_inference.domain.admission import Bounds
 from gyrostat_inference.domain.books import Written
 from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.domain.plan import Plan
@@ -26,6 +27,7 @@ from gyrostat_inference.store.spool import Room, Spool
 from gyrostat_inference.usecases.apply_plan import ApplyPlan, PlanCache
 from gyrostat_inference.usecases.load import LoadVersion
 from gyrostat_inference.usecases.predict import Logging, Predict
+from gyrostat_inference.usecases.turns import Turns
 
 log = telemetry.get_logger("inference")
 
@@ -91,7 +93,8 @@ async def predicting(settings: Settings, models: LiveModels, spools: Spools, roo
     """Answers while the block runs; at its end the shadows that wait are scored."""
     async with AsyncExitStack() as stack:
         logging = Logging(settings.spool_strict, settings.spool_on_full)
-        predict = Predict(models, spools.answers, spools.shadows, metrics.Meters(), oip.to_raw, logging)
+        turns = Turns(oip.to_raw, Bounds())
+        predict = Predict(models, spools.answers, spools.shadows, metrics.Meters(), turns, logging)
         stack.enter_context(metrics.exposed(models, lambda: room.used_ratio))
         await stack.enter_async_context(running("score shadows", predict.run_shadows()))
         stack.push_async_callback(within, 5.0, predict.drain_shadows())

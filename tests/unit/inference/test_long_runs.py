@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gyrostat_common import oip
-from gyrostat_inference.domain.entries import Group, Rows
 from gyrostat_inference.domain.errors import RunTooLong
-from gyrostat_inference.domain.live import LiveModels, LoadedVersion, live_model
+from gyrostat_inference.domain.live import LoadedVersion, live_model
 from gyrostat_inference.domain.sensitivity import Keeping
-from gyrostat_inference.usecases.predict import INLINE_S, Logging, Predict
+from gyrostat_inference.usecases.predict import Predict
+from gyrostat_inference.usecases.turns import INLINE_S
 from support.live_models import KEY, ONE_IN_ONE_OUT, a_call, a_plan, a_version, live
+from support.predicting import Predicting
 
 
 class Endless:
@@ -50,33 +50,11 @@ class Endless:
         raise RunTooLong("flights:4 did not come to an end")
 
 
-class Log:
-    """Takes everything."""
-
-    full = False
-
-    def number(self, group: Group) -> int:
-        return 1
-
-    def append(self, group: Group, rows: Rows) -> None: ...
-    def count(self, rows: int, reason: str) -> None: ...
-    def write(self) -> None: ...
-    async def flush(self) -> None: ...
-    async def until_room(self) -> None: ...
-
-
-class Meters:
-    def answered(self, model: str, version: int, variant: str, code: str, seconds: float) -> None: ...
-    def shadow_dropped(self, model: str, reason: str) -> None: ...
-
-
 def predicting(scorer: Endless, **plan: Any) -> tuple[Predict, LoadedVersion]:
     """The champion, version 4, is the scorer."""
     made = a_plan(**plan)
-    version = LoadedVersion("flights", a_version(4), scorer, Keeping({}, {}, KEY))
-    models = LiveModels()
-    models.swap(live_model(made, {**live(made).loaded, 4: version}, {}))
-    return Predict(models, Log(), Log(), Meters(), oip.to_raw, Logging()), version
+    version = LoadedVersion("flights", a_version(4), scorer, Keeping({}, {}, KEY), alone="")
+    return Predicting(live_model(made, {**live(made).loaded, 4: version}, {})).predict, version
 
 
 async def test_a_small_request_may_hold_up_the_others_once_and_shortly():

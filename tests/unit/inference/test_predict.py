@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gyrostat_common import oip
 from gyrostat_inference.domain.calls import FUTURE_US
-from gyrostat_inference.domain.entries import Group, Rows
 from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull, WrongTensor
-from gyrostat_inference.domain.live import LiveModel, LiveModels
-from gyrostat_inference.domain.plan import Plan, Sensitivity, ServingSpec, Signature, TensorSpec
+from gyrostat_inference.domain.plan import Sensitivity, ServingSpec, Signature, TensorSpec
 from gyrostat_inference.domain.tensors import Tensor
-from gyrostat_inference.usecases.predict import Logging, Predict
-from support.live_models import ONE_IN_ONE_OUT, a_call, a_plan, a_shadow, a_tensor, a_version, live
-
-
-@dataclass
-class FakeLog:
-    """A spool in memory."""
-
-    full: bool = False
-    taken: list[tuple[Group, Rows]] = field(default_factory=list)
-    counted: dict[str, int] = field(default_factory=dict)
-    written: int = 0
-    flushed: int = 0
-    waited: int = 0
-
-    def number(self, group: Group) -> int:
-        return 1
-
-    def append(self, group: Group, rows: Rows) -> None:
-        self.taken.append((group, rows))
-
-    def count(self, rows: int, reason: str) -> None:
-        self.counted[reason] = self.counted.get(reason, 0) + rows
-
-    def write(self) -> None:
-        self.written = len(self.taken)
-
-    async def flush(self) -> None:
-        self.flushed += 1
-
-    async def until_room(self) -> None:
-        self.waited += 1
-
-
-class NoMeters:
-    def answered(self, model: str, version: int, variant: str, code: str, seconds: float) -> None:
-        pass
-
-    def shadow_dropped(self, model: str, reason: str) -> None:
-        pass
-
-
-class Bench:
-    """A Predict over one live model, with both logs in memory."""
-
-    def __init__(self, plan: Plan, without: tuple[int, ...] = (), logging: Logging | None = None) -> None:
-        self.models, self.answers, self.shadows = LiveModels(), FakeLog(), FakeLog()
-        self.live: LiveModel = live(plan, without)
-        self.models.swap(self.live)
-        self.predict = Predict(self.models, self.answers, self.shadows, NoMeters(), oip.to_raw, logging or Logging())
-
-    def break_version(self, number: int) -> None:
-        self.live.loaded[number].scorer.broken = True  # type: ignore[attr-defined]
-
-    async def score_shadows(self) -> None:
-        task = asyncio.create_task(self.predict.run_shadows())
-        await self.predict.drain_shadows()
-        task.cancel()
+from gyrostat_inference.usecases.predict import Logging
+from support.live_models import ONE_IN_ONE_OUT, a_call, a_plan, a_shadow, a_tensor, a_version
+from support.predicting import Bench
 
 
 async def test_the_champion_answers_and_the_record_says_so():
@@ -230,7 +172,8 @@ async def test_counters_are_true():
     champion, shadow = (bench.live.loaded[n].counters for n in (4, 6))
     assert (champion.success.count, champion.inferences, champion.executions) == (3, 5, 3)
     assert {rows: spent.count for rows, spent in champion.batches.items()} == {1: 1, 2: 2}
-    assert (shadow.success.count, shadow.inferences, shadow.executions) == (0, 5, 3)
+    assert (shadow.success.count, shadow.inferences, shadow.executions) == (0, 5, 1)
+    assert list(shadow.batches) == [5]
 
 
 async def test_many_rows_leave_the_event_loop_and_come_back_the_same():

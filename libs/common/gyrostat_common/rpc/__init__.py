@@ -5,7 +5,7 @@ what is safe to repeat; stored replies that make a repeat of a mutating call saf
 from typing import TYPE_CHECKING, Any
 
 from gyrostat_common.rpc.client import as_errors, connect
-from gyrostat_common.rpc.context import actor, remaining_s
+from gyrostat_common.rpc.context import actor, answer_by, remaining_s
 from gyrostat_common.rpc.health import ask_health
 from gyrostat_common.rpc.server import Server, Service, Transport, Transports, grpcio, listen, serve
 
@@ -18,6 +18,7 @@ __all__ = [
     "Transport",
     "Transports",
     "actor",
+    "answer_by",
     "as_errors",
     "ask_health",
     "connect",

@@ -19,6 +19,11 @@ def actor() -> str:
     return current_actor.get()
 
 
+def answer_by() -> float | None:
+    """Loop time by which the call that we are in must be answered; None outside a call, or when it has no deadline."""
+    return deadline.get()
+
+
 def remaining_s() -> float | None:
     """Seconds until the call that we are in must be answered; None outside a call."""
     at = deadline.get()

@@ -19,6 +19,7 @@ from gyrostat_common.errors import (
 
 REASON = "error-reason"
 DETAILS = "grpc-status-details-bin"
+PUSHBACK = "grpc-retry-pushback-ms"
 DOMAIN = "gyrostat.dev"
 LONGEST_TEXT = 1000
 """Characters. It travels in metadata, twice, of which peers take 8 to 16 kB: a longer one would arrive as
@@ -56,13 +57,22 @@ def text_of(error: BaseException) -> str:
 
 
 def trailers_of(error: GyrostatError) -> tuple[tuple[str, str | bytes], ...]:
-    """Trailing metadata: the reason for programs, the standard details for libraries."""
+    """Trailing metadata: the reason for programs, the standard details for libraries; when to come back, where the
+    error says so, as google.rpc.RetryInfo and as gRPC's own pushback, which clients with a retry policy obey.
+    """
     reason = type(error).__name__
     info = AnyMessage()
     info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))
     code: int = code_of(error).value[0]
     rich = status_pb2.Status(code=code, message=text_of(error), details=[info])
-    return ((REASON, reason), (DETAILS, rich.SerializeToString()))
+    after_s = error.retry_after_s if isinstance(error, Overloaded) else None
+    if after_s is None:
+        return ((REASON, reason), (DETAILS, rich.SerializeToString()))
+    hint = error_details_pb2.RetryInfo()
+    hint.retry_delay.FromMilliseconds(max(1, round(after_s * 1e3)))
+    rich.details.add().Pack(hint)
+    pushback = str(hint.retry_delay.ToMilliseconds())
+    return ((REASON, reason), (PUSHBACK, pushback), (DETAILS, rich.SerializeToString()))
 
 
 def error_from(error: grpc.aio.AioRpcError) -> GyrostatError | None:

@@ -32,6 +32,8 @@ class Counters:
     last_inference_ms: int = 0
     slow: bool = False
     """A small request once held everybody up: its runs are off the event loop from then on."""
+    mixes: bool = False
+    """Rows of several requests did not come back row by row: requests are run alone from then on."""
 
     def ran(self, rows: int, ns: int) -> None:
         """One run of the graph."""

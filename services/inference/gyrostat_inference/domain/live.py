@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 
 from gyrostat_inference.domain import routing
+from gyrostat_inference.domain.admission import Pace
+from gyrostat_inference.domain.batching import NOT_TRIED, has_open_shapes
 from gyrostat_inference.domain.calls import Call
 from gyrostat_inference.domain.counters import Counters
 from gyrostat_inference.domain.entries import ColumnSpec, Group
@@ -51,8 +53,17 @@ class LoadedVersion:
     planned: PlannedVersion
     scorer: Scorer
     keeping: Keeping
+    alone: str = NOT_TRIED
+    """Why rows of several requests must not run together; "": they may."""
     counters: Counters = field(default_factory=Counters)
+    pace: Pace = field(default_factory=Pace)
     groups: dict[tuple[Any, ...], Group] = field(default_factory=dict)
+
+    open_shapes: bool = field(init=False)
+    """Whether rows of two requests may differ in shape."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "open_shapes", has_open_shapes(self.scorer.signature))
 
     @property
     def number(self) -> int:

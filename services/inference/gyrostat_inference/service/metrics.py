@@ -33,6 +33,11 @@ class Meters:
             ("model", "version", "variant", "code"),
         )
         self._dropped = telemetry.counter("gyrostat_shadow_dropped_requests", "Shadows not scored", ("model", "reason"))
+        self._refused = telemetry.counter(
+            "gyrostat_inference_refused_requests",
+            "Requests that found no room or no time",
+            ("model", "reason"),
+        )
         self._children: dict[tuple[str, int, str, str], Any] = {}
 
     def answered(self, model: str, version: int, variant: str, code: str, seconds: float) -> None:
@@ -41,6 +46,9 @@ class Meters:
         if child is None:
             child = self._children[key] = self._seconds.labels(model, str(version), variant, code)
         child.observe(seconds)
+
+    def refused(self, model: str, reason: str) -> None:
+        self._refused.labels(model, reason).inc()
 
     def shadow_dropped(self, model: str, reason: str) -> None:
         self._dropped.labels(model, reason).inc()

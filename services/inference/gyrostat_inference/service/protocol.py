@@ -6,7 +6,7 @@ from uuid import UUID
 
 from opentelemetry import trace
 
-from gyrostat_common import oip
+from gyrostat_common import oip, rpc
 from gyrostat_common.errors import GyrostatError
 from gyrostat_inference import __version__
 from gyrostat_inference.domain import routing
@@ -58,7 +58,7 @@ class InferenceService:
 
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
         call = call_of(request, context.invocation_metadata() or (), self._max_rows(request.model_name))
-        answer = await self._predict.answer(call)
+        answer = await self._predict.answer(call, rpc.answer_by())
         if call.traceparent:
             _describe(trace.get_current_span(), call, answer)
         return reply_of(request, call, answer)
@@ -71,7 +71,7 @@ class InferenceService:
         async for request in requests:
             try:
                 call = call_of(request, metadata, self._max_rows(request.model_name))
-                reply = reply_of(request, call, await self._predict.answer(call))
+                reply = reply_of(request, call, await self._predict.answer(call, rpc.answer_by()))
                 yield oip.ModelStreamInferResponse(infer_response=reply)
             except GyrostatError as error:
                 failed = oip.ModelInferResponse(model_name=request.model_name, id=request.id)

@@ -1,45 +1,35 @@
 """Answers a request: who answers by the plan, the run, the record in the spool, and the shadows after the reply.
 
-Ports: the live models, two spools (`record.AnswerLog`), meters. Nothing here waits for Kafka or a disk
-unless `strict` or `block` was asked for.
+Ports: the live models, two spools (`record.AnswerLog`), meters; `turns` runs the graphs. Nothing here waits for Kafka
+or a disk unless `strict` or `block` was asked for.
 """
 
 import asyncio
-import os
-import threading
-import weakref
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-import numpy.typing as npt
-
-from gyrostat_common.errors import GyrostatError
+from gyrostat_common.errors import GyrostatError, Overloaded
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
-from gyrostat_inference.domain.entries import ANSWER, SHADOW
-from gyrostat_inference.domain.errors import AnswerTooLarge, ModelUnknown, RunTooLong, ScoringFailed, SpoolFull
-from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, Scorer
+from gyrostat_inference.domain.entries import ANSWER
+from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull
+from gyrostat_inference.domain.live import Fit, LiveModel, LiveModels
 from gyrostat_inference.domain.routing import Attempt
-from gyrostat_inference.domain.tensors import rows_of
 from gyrostat_inference.usecases.record import AnswerLog, Scored, record
+from gyrostat_inference.usecases.runs import Caller, Run
+from gyrostat_inference.usecases.shadows import Shadows
+from gyrostat_inference.usecases.turns import Turns
 
-# A run of more elements than this leaves the event loop: the hand-over to a thread costs about 60 µs.
-INLINE_ROWS = 64
-# The longest that one run may hold up all others; after it the same run begins again in a thread.
-INLINE_S = 0.1
-# What a message of ours may hold, less its frame; it is copied for the reply and for the spool.
-LARGEST_ANSWER_BYTES = 60 * 1024**2
-
-Encode = Callable[[npt.NDArray[Any]], bytes]
+Done = Callable[[Answer | Exception], None]
 
 
 class Meters(Protocol):
     """Counts what was answered, for the metrics."""
 
     def answered(self, model: str, version: int, variant: str, code: str, seconds: float) -> None: ...
+    def refused(self, model: str, reason: str) -> None: ...
     def shadow_dropped(self, model: str, reason: str) -> None: ...
 
 
@@ -51,16 +41,48 @@ class Logging:
     on_full: str = "drop_new"
 
 
-@dataclass(frozen=True, slots=True)
-class _Shadow:
-    live: LiveModel
-    number: int
-    call: Call
-    rows: int
+class _Asked(Run):
+    """A call that waits for its answer: the attempt that is being made, and those that are left."""
+
+    __slots__ = ("attempt", "call", "done", "first", "fit", "left", "live", "predict", "refused", "started_ns")
+
+    def __init__(
+        self, predict: "Predict", live: LiveModel, call: Call, attempts: Sequence[Attempt], done: Done
+    ) -> None:
+        self.predict, self.live, self.call, self.done = predict, live, call, done
+        self.first = self.attempt = attempts[0]
+        self.left = attempts[1:]
+        self.refused: ScoringFailed | None = None
+        self.started_ns = perf_counter_ns()
+        self.fit: Fit
+
+    def ended(self, outcome: list[Output] | Exception) -> None:
+        self.predict.ended(self, outcome)
+
+
+class _Awaited:
+    """A task that awaits its answer."""
+
+    __slots__ = ("deadline", "future")
+
+    def __init__(self, future: "asyncio.Future[Answer]", deadline: float | None) -> None:
+        self.future, self.deadline = future, deadline
+
+    @property
+    def gone(self) -> bool:
+        return self.future.done()
+
+    def __call__(self, outcome: Answer | Exception) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
 
 
 class Predict:
-    """`answer` a call; `run_shadows` is the task that scores the others afterwards."""
+    """`submit` or `answer` a call; `run_shadows` is the task that scores the others afterwards."""
 
     def __init__(
         self,
@@ -68,149 +90,164 @@ class Predict:
         answers: AnswerLog,
         shadows: AnswerLog,
         meters: Meters,
-        encode: Encode,
+        turns: Turns,
         logging: Logging,
     ) -> None:
-        self._models, self._answers, self._shadows = models, answers, shadows
-        self._meters, self._encode, self._logging = meters, encode, logging
-        self._queue: asyncio.Queue[_Shadow] = asyncio.Queue(1024)
-        # Threads of its own for each graph: one that never ends takes none from another.
-        self._threads: weakref.WeakKeyDictionary[Scorer, ThreadPoolExecutor] = weakref.WeakKeyDictionary()
+        self._models, self._answers, self._meters = models, answers, meters
+        self._turns, self._logging = turns, logging
+        self._shadows = Shadows(shadows, meters, turns)
+        self._answered: list[tuple[_Asked, Answer]] = []
+        self._waiting: set[asyncio.Task[None]] = set()
+        self.run_shadows, self.drain_shadows = self._shadows.run, self._shadows.drain
+        turns.after = self._deliver
 
-    async def answer(self, call: Call) -> Answer:
-        """Raises one of `domain.errors`; then nothing is logged, and the failure is counted."""
+    async def answer(self, call: Call, deadline: float | None = None) -> Answer:
+        """Raises one of `domain.errors`; then nothing is logged, and the failure is counted. TimeoutError: `deadline`,
+        in loop time, is over or cannot be met.
+        """
+        awaited = _Awaited(asyncio.get_running_loop().create_future(), deadline)
+        self.submit(call, awaited, awaited)
+        return await awaited.future
+
+    def submit(self, call: Call, done: Done, caller: Caller | None = None) -> None:
+        """`done` gets the answer at the end of this turn of the event loop or of a later one, or what `answer` raises,
+        perhaps at once; it is called once, and not at all when the caller is gone.
+        """
+        try:
+            asked = self._asked(call, done, caller)
+            if self._answers.full and self._logging.on_full != "drop_new":
+                self._make_room(asked)
+            else:
+                self._try(asked)
+        except Exception as error:  # of whatever kind, it is the answer to this call
+            done(error)
+
+    def _asked(self, call: Call, done: Done, caller: Caller | None) -> _Asked:
         live = self._models.get(call.model)
         if live is None:
             served = ", ".join(sorted(each.plan.model for each in self._models.models())) or "none"
             raise ModelUnknown(f"no model is named '{call.model}'; served: {served}")
-        attempts = live.attempts(call)
-        if self._answers.full:
-            await self._make_room(call.model)
-        started = perf_counter_ns()
-        try:
-            taken, rows, outputs, chosen = await self._first_that_answers(live, attempts, call)
-        except GyrostatError as error:
-            self._failed(live, attempts[0], started, counted=isinstance(error, ScoringFailed))
-            raise
-        version = live.loaded[taken.number]
-        spent = perf_counter_ns() - started
-        version.counters.success.add(spent)
-        version.counters.queue.add(0)  # nothing queues here: a request is scored when it has arrived
-        version.counters.compute_input.add(call.decode_ns)
-        version.counters.last_inference_ms = call.arrival_us // 1000
-        if taken.variant == "pinned":
-            version.counters.pinned += 1
-        record(self._answers, live, call, Scored(version, ANSWER, taken.variant, rows, outputs, spent))
-        self._answers.write()
-        self._queue_shadows(live, taken, call, rows)
-        if self._logging.strict:
-            await self._answers.flush()
-        self._meters.answered(call.model, taken.number, taken.variant, "OK", (perf_counter_ns() - started) / 1e9)
-        return Answer(taken.number, taken.variant, live.plan.revision, [outputs[place] for place in chosen])
+        asked = _Asked(self, live, call, live.attempts(call), done)
+        asked.caller = caller
+        return asked
 
-    def _failed(self, live: LiveModel, attempt: Attempt, started: int, counted: bool) -> None:
-        spent = perf_counter_ns() - started
-        if not counted:
-            live.loaded[attempt.number].counters.fail.add(spent)
-        self._meters.answered(live.plan.model, attempt.number, attempt.variant, "INVALID_ARGUMENT", spent / 1e9)
-
-    async def _make_room(self, model: str) -> None:
+    def _make_room(self, asked: _Asked) -> None:
         if self._logging.on_full == "reject":
+            model = asked.live.plan.model
             raise SpoolFull(f"{model}: the spool is full; no answer is given that could not be logged")
-        if self._logging.on_full == "block":
+
+        async def wait() -> None:
             await self._answers.until_room()
-
-    async def _first_that_answers(
-        self, live: LiveModel, attempts: Sequence[Attempt], call: Call
-    ) -> tuple[Attempt, int, list[Output], Sequence[int]]:
-        """Tries the versions in order; only a graph that raises gives way to the next."""
-        refused: ScoringFailed | None = None
-        for attempt in attempts:
-            version = live.loaded[attempt.number]
-            fit = live.fit(attempt.number, call)
+            asked.started_ns = perf_counter_ns()
             try:
-                return attempt, fit.rows, await self._score(version, call, fit.rows), fit.chosen
-            except ScoringFailed as error:
-                version.counters.fail.add(0)
-                refused = refused or error
-        assert refused is not None, "there is at least one attempt"
-        raise refused
+                self._try(asked)
+            except Exception as error:  # as in `submit`
+                asked.done(error)
 
-    async def _score(self, version: LoadedVersion, call: Call, rows: int) -> list[Output]:
-        inputs = {spec.name: call.tensors[spec.name].values for spec in version.signature.inputs}
-        started = perf_counter_ns()
-        if rows <= INLINE_ROWS and not version.counters.slow:
-            try:
-                arrays = version.scorer.run(inputs, INLINE_S)
-                version.counters.slow = perf_counter_ns() - started > INLINE_S * 1e9
-            except RunTooLong:
-                version.counters.slow = True
-                arrays = await self._off_the_loop(version.scorer, inputs)
+        self._soon(wait())
+
+    def _try(self, asked: _Asked, refusable: bool = True) -> None:
+        """Queues the attempt. Raises what is wrong with the call for this version, or that there is no room."""
+        live, call, number = asked.live, asked.call, asked.attempt.number
+        try:
+            asked.fit = live.fit(number, call)
+            engine, rows = live.plan.spec.engine, asked.fit.rows
+            Run.__init__(asked, live.loaded[number], engine, call.tensors, rows, asked.caller)
+            self._turns.put(asked, refusable)
+        except (GyrostatError, TimeoutError) as error:
+            self._failed(asked, error, counted=False)
+            raise
+
+    def ended(self, asked: _Asked, outcome: list[Output] | Exception) -> None:
+        """What came of the attempt."""
+        try:
+            if isinstance(outcome, Exception):
+                problem = self._next_attempt(asked, outcome)
+            else:
+                problem = None
+                self._answered.append((asked, self._answer(asked, outcome)))
+        except Exception as error:  # as in `submit`
+            problem = error
+        if problem is not None:
+            asked.done(problem)
+
+    def _next_attempt(self, asked: _Asked, outcome: Exception) -> Exception | None:
+        """Only a graph that raises gives way to the next version; None: that one is being tried."""
+        if isinstance(outcome, TimeoutError):
+            self._failed(asked, outcome, counted=False)
+        if not isinstance(outcome, ScoringFailed):
+            return outcome
+        asked.version.counters.fail.add(0)
+        asked.refused = asked.refused or outcome
+        if not asked.left:
+            self._failed(asked, asked.refused, counted=True)
+            return asked.refused
+        asked.attempt, asked.left = asked.left[0], asked.left[1:]
+        self._try(asked, refusable=False)
+        return None
+
+    def _answer(self, asked: _Asked, outputs: list[Output]) -> Answer:
+        live, call, taken, version, fit = asked.live, asked.call, asked.attempt, asked.version, asked.fit
+        spent, counters = perf_counter_ns() - asked.started_ns, version.counters
+        counters.success.add(spent)
+        counters.queue.add(asked.waited_ns)
+        counters.compute_input.add(call.decode_ns)
+        counters.last_inference_ms = call.arrival_us // 1000
+        if taken.variant == "pinned":
+            counters.pinned += 1
+        record(self._answers, live, call, Scored(version, ANSWER, taken.variant, fit.rows, outputs, spent))
+        shadows = routing.shadows(live.plan, taken, call.prediction_id.hex())
+        for number in shadows:
+            self._shadows.queue(live, number, call, fit.rows)
+        return Answer(taken.number, taken.variant, live.plan.revision, [outputs[place] for place in fit.chosen])
+
+    def _failed(self, asked: _Asked, error: Exception, counted: bool) -> None:
+        model, attempt = asked.live.plan.model, asked.first
+        spent = perf_counter_ns() - asked.started_ns
+        if not counted:
+            asked.live.loaded[attempt.number].counters.fail.add(spent)
+        code = "INVALID_ARGUMENT"
+        if isinstance(error, Overloaded | TimeoutError):
+            code = "RESOURCE_EXHAUSTED" if isinstance(error, Overloaded) else "DEADLINE_EXCEEDED"
+            self._meters.refused(model, type(error).__name__)
+        self._meters.answered(model, attempt.number, attempt.variant, code, spent / 1e9)
+
+    # Replies
+
+    def _deliver(self) -> None:
+        """The end of a turn: its answers are in the spool's file, with `strict` on disk, before one of them leaves."""
+        if not self._answered:
+            return
+        answered, self._answered = self._answered, []
+        try:
+            self._answers.write()
+        except Exception as error:  # nobody gets an answer that could not be logged
+            return self._hand_over([(asked, error) for asked, _ in answered])
+        if self._logging.strict:
+            self._soon(self._when_flushed(answered))
         else:
-            arrays = await self._off_the_loop(version.scorer, inputs)
-        ran = perf_counter_ns()
-        version.counters.ran(rows, ran - started)
-        if (size := sum(array.nbytes for array in arrays)) > LARGEST_ANSWER_BYTES:
-            raise AnswerTooLarge(f"{version.name} answers {size} bytes to these inputs; at most {LARGEST_ANSWER_BYTES}")
-        outputs = [
-            Output(spec.name, spec.datatype, array, self._encode(array))
-            for spec, array in zip(version.signature.outputs, arrays, strict=True)
-        ]
-        version.counters.compute_output.add(perf_counter_ns() - ran)
-        return outputs
+            self._hand_over(answered)
 
-    async def _off_the_loop(self, scorer: Scorer, inputs: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
-        """The run in a thread; stopped when the call is cancelled or its deadline has passed."""
-        threads = self._threads.get(scorer)
-        if threads is None:
-            threads = self._threads[scorer] = ThreadPoolExecutor(os.cpu_count(), "run graphs")
-        gone = threading.Event()
+    async def _when_flushed(self, answered: list[tuple[_Asked, Answer]]) -> None:
         try:
-            return await asyncio.get_running_loop().run_in_executor(threads, scorer.run, inputs, None, gone.is_set)
-        finally:
-            gone.set()
+            await self._answers.flush()
+        except Exception as error:  # as in `_deliver`
+            return self._hand_over([(asked, error) for asked, _ in answered])
+        self._hand_over(answered)
 
-    # Shadows
-
-    def _queue_shadows(self, live: LiveModel, taken: Attempt, call: Call, rows: int) -> None:
-        for number in routing.shadows(live.plan, taken, call.prediction_id.hex()):
-            shadow = _Shadow(live, number, call, rows)
+    def _hand_over(self, answered: Sequence[tuple[_Asked, Answer | Exception]]) -> None:
+        now = perf_counter_ns()
+        for asked, answer in answered:
             try:
-                self._queue.put_nowait(shadow)
-            except asyncio.QueueFull:
-                self._drop_shadow(shadow, "shadow_queue_full")
+                if not isinstance(answer, Exception):
+                    model, seconds = asked.call.model, (now - asked.started_ns) / 1e9
+                    self._meters.answered(model, answer.version, answer.variant, "OK", seconds)
+                asked.done(answer)
+            except Exception as error:  # a caller that breaks must not take the others along
+                what = {"message": f"{asked.call.model}: an answer was not delivered", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(what)
 
-    def _drop_shadow(self, shadow: _Shadow, reason: str) -> None:
-        """Counted in the shadows' books: rows that were due and are not there."""
-        self._shadows.count(shadow.rows, reason)
-        self._shadows.write()
-        self._meters.shadow_dropped(shadow.live.plan.model, reason)
-
-    async def run_shadows(self) -> None:
-        """Scores queued shadows, one after the other, giving way to answers in between. Runs until cancelled."""
-        while True:
-            shadow = await self._queue.get()
-            await asyncio.sleep(0)
-            await self.score_shadow(shadow)
-            self._queue.task_done()
-
-    async def score_shadow(self, shadow: _Shadow) -> None:
-        """One shadow. Whatever it raises hurts nobody, and is logged as rows without outputs: the judge counts them."""
-        live, call, version = shadow.live, shadow.call, shadow.live.loaded.get(shadow.number)
-        if version is None:
-            return self._drop_shadow(shadow, "shadow_not_loaded")
-        started, rows = perf_counter_ns(), shadow.rows
-        outputs: Sequence[Output] = ()
-        try:
-            rows = rows_of(version.name, version.signature, call.tensors, live.known_inputs, live.plan.spec.max_rows)
-            outputs = await self._score(version, call, rows)
-        except Exception:  # of any kind: a candidate is not to be trusted, and the next shadow must be scored
-            version.counters.fail.add(perf_counter_ns() - started)
-            self._meters.shadow_dropped(live.plan.model, "shadow_failed")
-        spent = perf_counter_ns() - started
-        record(self._shadows, live, call, Scored(version, SHADOW, "shadow", rows, outputs, spent))
-        self._shadows.write()
-
-    async def drain_shadows(self) -> None:
-        """Returns when every queued shadow is scored; for an orderly close."""
-        await self._queue.join()
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)

@@ -1,0 +1,108 @@
+"""How long runs take, by what was measured, and how much may wait for one. Plain numbers; used by `usecases.turns`."""
+
+from dataclasses import dataclass
+
+_SIZES = 64
+# Each new run counts for an eighth: an estimate follows within ten runs, and one slow run moves it little.
+_WEIGHT = 0.125
+# So many runs of a size must have been seen before the fastest of them refuses a call.
+_ENOUGH = 8
+# One of so many refusals by the deadline is let through, so that an estimate which has become wrong mends.
+_LET_THROUGH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a worker takes in, over all models, and what it runs on its event loop."""
+
+    queue_rows: int = 65_536
+    queue_ms: float = 2_000.0
+    on_loop_ms: float = 5.0
+
+
+class Pace:
+    """Moving estimates of one version. The size of a run is its rows, or its values where rows differ in size."""
+
+    __slots__ = ("_least", "_ns", "_refused", "_seen", "each_ns")
+
+    def __init__(self) -> None:
+        self._ns = [0.0] * _SIZES  # by the number of bits of the size
+        self._least = [0.0] * _SIZES
+        self._seen = [0] * _SIZES
+        self._refused = 0
+        self.each_ns = 0.0
+        """Nanoseconds per unit of size with everything around the run, as requests came together lately; 0: unknown."""
+
+    def ran(self, size: int, ns: int) -> None:
+        """One run of the graph."""
+        bits = size.bit_length()
+        known = self._ns[bits]
+        self._ns[bits] = known + (ns - known) * _WEIGHT if known else float(ns)
+        least = self._least[bits]
+        if not least or ns < least:
+            self._least[bits] = float(ns)
+        self._seen[bits] += 1
+
+    def through(self, size: int, ns: int) -> None:
+        """One run with its answers, from its beginning until all were on their way."""
+        each = ns / size
+        self.each_ns += (each - self.each_ns) * _WEIGHT if self.each_ns else each
+
+    def run_ns(self, size: int) -> float:
+        """What a run of this size will take, by those of its size, else of smaller ones; 0.0 while nothing is known.
+
+        >>> pace = Pace()
+        >>> pace.ran(4, 1000)
+        >>> pace.run_ns(5), pace.run_ns(9), pace.run_ns(1)
+        (1000.0, 2000.0, 1000.0)
+        """
+        bits = size.bit_length()
+        if self._ns[bits]:
+            return self._ns[bits]
+        for lower in range(bits - 1, -1, -1):
+            if self._ns[lower]:
+                return float(self._ns[lower] * 2 ** (bits - lower))
+        return next((ns for ns in self._ns[bits:] if ns), 0.0)
+
+    def cannot(self, size: int, within_ns: float) -> bool:
+        """Whether even the fastest run of such a size took longer than is left."""
+        bits = size.bit_length()
+        if self._seen[bits] < _ENOUGH or self._least[bits] <= within_ns:
+            return False
+        self._refused += 1
+        return self._refused % _LET_THROUGH != 0
+
+
+class Backlog:
+    """What waits or runs: of one model, or of the whole worker."""
+
+    __slots__ = ("ns", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.ns = 0.0
+
+    def add(self, rows: int, ns: float) -> None:
+        self.rows += rows
+        self.ns += ns
+
+    def full(self, rows: int, most_rows: int, most_ms: float) -> bool:
+        """Whether so many rows more are too many. Where nothing waits, anything may come."""
+        return bool(self.rows) and (self.rows + rows > most_rows or self.ns > most_ms * 1e6)
+
+    def take(self, rows: int, ns: float) -> None:
+        """Rows that are through."""
+        self.rows -= rows
+        self.ns = self.ns - ns if self.rows else 0.0
+
+    @property
+    def half_s(self) -> float:
+        """Seconds until half of it is through, at least 10 ms: when it is worth coming back."""
+        return max(0.01, self.ns / 2e9)
+
+
+def wait_ns(own: Backlog, everything: Backlog, models: int) -> float:
+    """How long a newcomer waits. `models` have rows waiting and take turns: before its own model is through with what
+    it has, every other one has had as much.
+    """
+    return min(everything.ns, own.ns * max(1, models))

@@ -1,0 +1,286 @@
+"""Runs graphs for everybody: what arrived in one turn of the event loop runs together, by version and shapes of rows.
+
+`predict` puts in a Run for each request and each shadow, which is told once what came of it. Models take turns, a turn
+has an end, and what takes long leaves the event loop (`threads`). A run that raises for several requests is done again
+for each alone, so that none suffers for another.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
+from time import perf_counter_ns
+
+from gyrostat_inference.domain import batching
+from gyrostat_inference.domain.admission import Backlog, Bounds, wait_ns
+from gyrostat_inference.domain.batching import Encode
+from gyrostat_inference.domain.calls import Output
+from gyrostat_inference.domain.errors import AnswerTooLarge, QueueFull, RunTooLong, TooLate
+from gyrostat_inference.domain.live import LoadedVersion
+from gyrostat_inference.usecases.runs import Run
+from gyrostat_inference.usecases.threads import Arrays, Threads
+
+# A run of more rows than this, of which nobody knows yet how long it takes, leaves the event loop.
+INLINE_ROWS = 64
+# The longest that one run may hold up all others; after it the same run begins again in a thread.
+INLINE_S = 0.1
+# After so much of either, everything else gets its chance before the next run begins.
+TURN_NS, TURN_ROWS = 2_000_000, 1024
+# What a message of ours may hold, less its frame; it is copied for the reply and for the spool.
+LARGEST_ANSWER_BYTES = 60 * 1024**2
+
+
+class _Queue:
+    """What waits of one model: groups of runs that may go together, and those that wait for company."""
+
+    __slots__ = ("backlog", "groups", "held", "listed")
+
+    def __init__(self) -> None:
+        self.groups: dict[object, list[Run]] = {}
+        self.held: dict[object, tuple[list[Run], asyncio.TimerHandle]] = {}
+        self.backlog = Backlog()
+        self.listed = False
+
+
+class Turns:
+    """The one place where graphs are run. For one event loop; deadlines are in its time, which `clock` tells."""
+
+    def __init__(self, encode: Encode, bounds: Bounds = Bounds(), clock: Callable[[], float] = time.monotonic) -> None:
+        self._encode, self._bounds, self._clock = encode, bounds, clock
+        self._queues: dict[str, _Queue] = {}
+        self._ring: deque[_Queue] = deque()
+        self._backlog = Backlog()
+        self._threads = Threads()
+        # Not the context of whoever came first: its trace and its deadline are not the others'.
+        self._context = Context()
+        self._scheduled = False
+        self.after: Callable[[], None] = lambda: None
+        """Called when a turn, or a run in a thread, has told all its runs."""
+
+    def put(self, run: Run, refusable: bool = True) -> None:
+        """Queues it for this turn. Raises QueueFull, TooLate, TimeoutError: then the run is told nothing."""
+        model = run.version.model
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = _Queue()
+        run.cost_ns = run.version.pace.each_ns * run.size
+        if refusable:
+            self._admit(run, queue)
+        queue.backlog.add(run.rows, run.cost_ns)
+        self._backlog.add(run.rows, run.cost_ns)
+        run.queued_ns = perf_counter_ns()
+        if run.engine.batching.max_delay_us and not run.apart:
+            self._hold(queue, run)
+        else:
+            self._ready(queue, run.group(), (run,))
+
+    def _admit(self, run: Run, queue: _Queue) -> None:
+        """A model of which nothing waits is always let in: no model can shut another one out."""
+        bounds, limits, waiting = self._bounds, run.engine.queue, queue.backlog
+        if waiting.rows and (
+            waiting.full(run.rows, limits.max_rows, limits.max_ms)
+            or self._backlog.full(run.rows, bounds.queue_rows, bounds.queue_ms)
+        ):
+            text = f"{waiting.rows} rows of {run.version.model} wait for a run, for about {waiting.ns / 1e6:.0f} ms"
+            raise QueueFull(f"{run.version.name}: {text}; more are not taken in", waiting.half_s)
+        deadline = run.caller.deadline if run.caller is not None else None
+        if deadline is None:
+            return
+        left_ns = (deadline - self._clock()) * 1e9
+        if left_ns <= 0:
+            raise TimeoutError(f"{run.version.name}: the deadline was over before the run")
+        pace = run.version.pace
+        if waiting.rows:
+            wait = wait_ns(waiting, self._backlog, len(self._ring)) + pace.run_ns(run.size)
+            if wait > left_ns:
+                text = f"an answer takes about {wait / 1e6:.1f} ms now, and the deadline leaves {left_ns / 1e6:.1f}"
+                raise TooLate(f"{run.version.name}: {text}", waiting.half_s)
+        if pace.cannot(run.size, left_ns):
+            text = f"a run of {run.rows} rows takes longer than the {left_ns / 1e6:.1f} ms that the deadline leaves"
+            raise TimeoutError(f"{run.version.name}: {text}")
+
+    # Waiting
+
+    def _ready(self, queue: _Queue, key: object, runs: Iterable[Run]) -> None:
+        group = queue.groups.get(key)
+        if group is None:
+            queue.groups[key] = list(runs)
+        else:
+            group.extend(runs)
+        if not queue.listed:
+            queue.listed = True
+            self._ring.append(queue)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn, context=self._context)
+
+    def _hold(self, queue: _Queue, run: Run) -> None:
+        """Waits for company as long as the spec allows, and no longer than half of what its deadline leaves."""
+        key, limits = run.group(), run.engine.batching
+        held = queue.held.get(key)
+        if held is None:
+            later = asyncio.get_running_loop().call_later
+            timer = later(limits.max_delay_us / 1e6, self._release, queue, key, context=self._context)
+            held = queue.held[key] = ([], timer)
+        held[0].append(run)
+        deadline = run.caller.deadline if run.caller is not None else None
+        hurry = deadline is not None and deadline - self._clock() < 2 * limits.max_delay_us / 1e6
+        if hurry or sum(each.rows for each in held[0]) >= limits.max_batch_rows:
+            self._release(queue, key)
+
+    def _release(self, queue: _Queue, key: object) -> None:
+        runs, timer = queue.held.pop(key)
+        timer.cancel()
+        self._ready(queue, key, runs)
+
+    # Running
+
+    def _turn(self) -> None:
+        """One batch of each model in its turn, until nothing waits or the turn has lasted long enough."""
+        until, rows, now = perf_counter_ns() + TURN_NS, 0, self._clock()
+        ring = self._ring
+        try:
+            while ring and rows < TURN_ROWS:
+                rows += self._next(ring[0], now)
+                queue = ring.popleft()
+                if queue.groups:
+                    ring.append(queue)
+                else:
+                    queue.listed = False
+                if perf_counter_ns() >= until:
+                    break
+        finally:
+            self._scheduled = bool(ring)
+            if ring:
+                asyncio.get_running_loop().call_soon(self._turn, context=self._context)
+            self.after()
+
+    def _next(self, queue: _Queue, now: float) -> int:
+        """One run of the group that has waited longest; what is left of it goes behind the others. Returns its rows."""
+        key = next(iter(queue.groups))
+        runs = queue.groups.pop(key)
+        most = 0 if runs[0].apart else runs[0].engine.batching.max_batch_rows
+        batch: list[Run] = []
+        rows = taken = 0
+        for run in runs:
+            if run.caller is not None and run.unwanted(now):
+                self._unwanted(queue, run, now)
+            elif batch and rows + run.rows > most:
+                break
+            else:
+                batch.append(run)
+                rows += run.rows
+            taken += 1
+        if taken < len(runs):
+            queue.groups[key] = runs[taken:]
+        if batch:
+            self._run(queue, key, batch)
+        return rows
+
+    def _run(self, queue: _Queue, key: object, batch: list[Run]) -> None:
+        version = batch[0].version
+        if self._leaves_the_loop(version, batch):
+            return self._in_a_thread(queue, key, batch)
+        began = perf_counter_ns()
+        try:
+            arrays = version.scorer.run(batching.joined(version.signature, [run.tensors for run in batch]), INLINE_S)
+        except RunTooLong:
+            version.counters.slow = True  # from here on each is alone, and in a thread
+            self._alone(queue, batch)
+        except Exception as error:  # whatever it is, it is for those who asked
+            self._raised(queue, batch, error)
+        else:
+            spent = perf_counter_ns() - began
+            if spent > INLINE_S * 1e9:
+                version.counters.slow = True
+            self._ran(queue, batch, arrays, began, spent)
+
+    def _leaves_the_loop(self, version: LoadedVersion, batch: Sequence[Run]) -> bool:
+        if version.counters.slow:
+            return True
+        expected = version.pace.run_ns(sum([run.size for run in batch]))
+        return expected > self._bounds.on_loop_ms * 1e6 if expected else sum([run.rows for run in batch]) > INLINE_ROWS
+
+    def _in_a_thread(self, queue: _Queue, key: object, batch: list[Run]) -> None:
+        version = batch[0].version
+        if not self._threads.free(version.scorer, lambda: self._ready(queue, key, batch)):
+            return
+        inputs = batching.joined(version.signature, [run.tensors for run in batch])
+        began = perf_counter_ns()
+
+        def gone() -> bool:
+            now = self._clock()
+            return all(run.unwanted(now) for run in batch)
+
+        def back(outcome: Arrays | BaseException, spent: int) -> None:
+            self._back(queue, batch, outcome, began, spent)
+
+        self._threads.start(version.scorer, inputs, gone, back)
+
+    def _back(self, queue: _Queue, batch: list[Run], outcome: Arrays | BaseException, began: int, spent: int) -> None:
+        if isinstance(outcome, Exception):
+            self._raised(queue, batch, outcome)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            self._ran(queue, batch, outcome, began, spent, self._clock())
+        self.after()
+
+    # What came of it
+
+    def _ran(
+        self, queue: _Queue, batch: list[Run], arrays: Arrays, began: int, spent: int, now: float | None = None
+    ) -> None:
+        """`now` where callers may have gone meanwhile."""
+        version, rows = batch[0].version, [run.rows for run in batch]
+        size = sum([run.size for run in batch])
+        version.counters.ran(sum(rows), spent)
+        version.pace.ran(size, spent)
+        if len(batch) > 1 and not batching.row_wise(arrays, sum(rows)):
+            version.counters.mixes = True
+            return self._alone(queue, batch)
+        if (total := sum([array.nbytes for array in arrays])) > LARGEST_ANSWER_BYTES:
+            text = f"{version.name} answers {total} bytes to these inputs; at most {LARGEST_ANSWER_BYTES}"
+            return self._raised(queue, batch, AnswerTooLarge(text))
+        ran = perf_counter_ns()
+        for run, outputs in zip(batch, batching.split(version.signature, arrays, rows, self._encode), strict=True):
+            run.waited_ns = began - run.queued_ns
+            if now is not None and run.unwanted(now):
+                self._unwanted(queue, run, now)
+            else:
+                self._tell(queue, run, outputs)
+        ended = perf_counter_ns()
+        version.counters.compute_output.add(ended - ran)
+        version.pace.through(size, ended - began)
+
+    def _raised(self, queue: _Queue, batch: list[Run], error: Exception) -> None:
+        if len(batch) > 1:
+            self._alone(queue, batch)
+        elif batch[0].unwanted(now := self._clock()):
+            self._unwanted(queue, batch[0], now)
+        else:
+            self._tell(queue, batch[0], error)
+
+    def _alone(self, queue: _Queue, batch: Iterable[Run]) -> None:
+        """Each is a group of its own now."""
+        for run in batch:
+            self._ready(queue, run, (run,))
+
+    def _unwanted(self, queue: _Queue, run: Run, now: float) -> None:
+        if run.past(now):
+            self._tell(queue, run, TimeoutError(f"{run.version.name}: the deadline was over before the answer"))
+        else:
+            self._through(queue, run)
+
+    def _tell(self, queue: _Queue, run: Run, outcome: list[Output] | Exception) -> None:
+        self._through(queue, run)
+        try:
+            run.ended(outcome)
+        except Exception as error:  # a caller that breaks must not take the others of its batch along
+            what = {"message": f"{run.version.name}: an answer was not delivered", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(what)
+
+    def _through(self, queue: _Queue, run: Run) -> None:
+        queue.backlog.take(run.rows, run.cost_ns)
+        self._backlog.take(run.rows, run.cost_ns)
