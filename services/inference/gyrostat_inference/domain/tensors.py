@@ -63,8 +63,8 @@ Tensors = Mapping[str, Tensor]
 
 
 class Form:
-    """What requests with equal heads have in common beside model and version: everything but ids and values. There is
-    one object for all of them, compared by identity, so that what was found out about it is one lookup away.
+    """What requests to one model with equal heads have in common: everything but ids and values. There is one object
+    for all of them, compared by identity, so that what was found out about it is one lookup away.
     """
 
     __slots__ = ("datatypes", "names", "outputs", "rows", "shapes", "sizes")

@@ -19,8 +19,14 @@ from gyrostat_inference.service.parameters import ENTITY, EVENT_TIME, PREDICTION
 _RAW_ONLY = ("FP16", "BF16")
 
 
-def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]], max_rows: int | None = None) -> Call:
+def call_of(
+    request: oip.ModelInferRequest,
+    metadata: Iterable[tuple[str, Any]],
+    max_rows: int | None = None,
+    traceparent: str | None = None,
+) -> Call:
     """The request in domain words; arrival is now. `max_rows`: nothing is decoded of a request that declares more.
+    `traceparent` None: that of the current span.
 
     Raises UnknownParameter, WrongParameter, TooManyRows, WrongTensor, InvalidInput.
     """
@@ -28,7 +34,8 @@ def call_of(request: oip.ModelInferRequest, metadata: Iterable[tuple[str, Any]],
     given = parameters.ours(request)
     if max_rows is not None:
         _refuse_rows(request, max_rows)
-    traceparent = telemetry.current_traceparent()
+    if traceparent is None:
+        traceparent = telemetry.current_traceparent()
     return Call(
         model=request.model_name,
         version=request.model_version,
@@ -119,7 +126,7 @@ def reply_of(request: oip.ModelInferRequest, call: Call, answer: Answer) -> oip.
     typed = bool(request.inputs) and not request.raw_input_contents
     typed = typed and not any(output.datatype in _RAW_ONLY for output in answer.outputs)
     for output in answer.outputs:
-        tensor = reply.outputs.add(name=output.name, datatype=output.datatype, shape=output.values.shape)
+        tensor = reply.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         if typed:
             oip.fill_contents(tensor.contents, output.datatype, output.values)
         else:

@@ -17,7 +17,7 @@ from gyrostat_inference.domain.errors import UnknownParameter, WrongParameter
 PREDICTION_ID, ENTITY, EVENT_TIME = "gyrostat_prediction_id", "gyrostat_entity", "gyrostat_event_time"
 VARIANT, REVISION = "gyrostat_variant", "gyrostat_revision"
 _OURS, _KNOWN = "gyrostat_", (PREDICTION_ID, ENTITY, EVENT_TIME)
-_ENTITY_METADATA = "gyrostat-entity"
+ENTITY_METADATA = "gyrostat-entity"
 _ALONE = "every request stands alone"
 # Triton's parameters of a request that ask for something; 0, "" and false ask for nothing.
 _NOT_SERVED = {
@@ -77,7 +77,7 @@ def prediction_id(given: Any) -> bytes:
 def entity(given: Any, metadata: Iterable[tuple[str, Any]]) -> str:
     """The parameter, else the metadata; whole numbers are taken as text. Raises WrongParameter."""
     if given is None:
-        given = next((value for key, value in metadata if key == _ENTITY_METADATA), "")
+        given = next((value for key, value in metadata if key == ENTITY_METADATA), "")
     if isinstance(given, bool | float):
         raise WrongParameter(f"{ENTITY} is a text, not a {type(given).__name__}")  # it may be a secret
     return _name(ENTITY, str(given))

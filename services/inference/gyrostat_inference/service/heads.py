@@ -1,0 +1,192 @@
+"""The usual request, understood without being read again: raw contents, and in front of them what the caller's last
+request said too.
+
+A message of the protocol is a row of records. Without its id, its parameters and its raw contents, what is left of it,
+its head, is the same in every request of one form; what a head says is found out once, by `decoding.call_of`, and kept
+by its bytes. Whatever is unusual about a request is left to `call_of`, so that there is one text for every refusal.
+Used by the lane; the proof that both give the same is a property test.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from time import perf_counter_ns, time_ns
+from typing import Any, Final, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from gyrostat_common import oip
+from gyrostat_common.errors import InvalidInput
+from gyrostat_common.ids import Uuids
+from gyrostat_inference.domain.calls import Call
+from gyrostat_inference.domain.live import LiveModels
+from gyrostat_inference.domain.tensors import Columns, Form, Tensor
+from gyrostat_inference.service import parameters
+from gyrostat_inference.service.decoding import call_of, raw_tensor
+from gyrostat_inference.service.parameters import ENTITY, ENTITY_METADATA, EVENT_TIME, PREDICTION_ID
+
+MOST_HEADS, LONGEST_HEAD = 4096, 4096
+# Tags of the fields of a ModelInferRequest that have a length.
+_MODEL, _VERSION, _ID, _PARAMETER, _RAW = 0x0A, 0x12, 0x1A, 0x22, 0x3A
+_ONE_BYTE = 128
+_NOTHING: Final[dict[str, Any]] = {}
+
+
+class _Head(NamedTuple):
+    model: str
+    version: str
+    form: Form
+    texts: tuple[tuple[int, str, str], ...]
+    """Of the inputs of BYTES: place, name, and how messages call it."""
+
+
+class _Split(NamedTuple):
+    head: bytes
+    has_id: bool
+    has_parameters: bool
+
+
+class Decoder:
+    """Requests as calls; what it has learnt of heads is bounded, and forgotten all at once."""
+
+    def __init__(self, models: LiveModels, ids: Uuids, most_heads: int = MOST_HEADS) -> None:
+        self._models, self._ids, self._most_heads = models, ids, most_heads
+        self._heads: dict[bytes, _Head] = {}
+
+    def call_of(
+        self, request: oip.ModelInferRequest, message: bytes, header: Callable[[str], str], traceparent: str = ""
+    ) -> Call:
+        """The same as `decoding.call_of`, with the same errors. `message` is what `request` was parsed from, `header` a
+        value of the call's metadata, `traceparent` that of the call's span if it is recorded.
+        """
+        raws = list(request.raw_input_contents)
+        split = _split(message, raws) if raws else None
+        known = self._heads.get(split.head) if split is not None else None
+        if split is not None and known is not None:
+            call = self._known(request, raws, known, split, header, traceparent)
+            if call is not None:
+                return call
+        live = self._models.get(request.model_name)
+        metadata = [(ENTITY_METADATA, entity)] if (entity := header(ENTITY_METADATA)) else ()
+        call = call_of(request, metadata, None if live is None else live.max_rows, traceparent)
+        if split is not None and known is None:
+            self._learn(split.head)
+        return call
+
+    def _known(
+        self,
+        request: oip.ModelInferRequest,
+        raws: list[bytes],
+        head: _Head,
+        split: _Split,
+        header: Callable[[str], str],
+        traceparent: str,
+    ) -> Call | None:
+        """None: something is unusual, or wrong."""
+        began = perf_counter_ns()
+        model, version, form, texts = head
+        given = parameters.ours(request) if split.has_parameters else _NOTHING
+        live = self._models.get(model)
+        if live is not None and live.max_rows is not None and form.rows > live.max_rows:
+            return None
+        if len(raws) != len(form.sizes):
+            return None
+        for raw, size in zip(raws, form.sizes, strict=True):
+            if len(raw) != size and size >= 0:
+                return None
+        request_id = request.id if split.has_id else ""
+        if "\0" in request_id:
+            return None
+        arrived_ns = time_ns()
+        uid = parameters.prediction_id(given[PREDICTION_ID]) if PREDICTION_ID in given else self._ids.new(arrived_ns)
+        entity = parameters.entity(given[ENTITY], ()) if ENTITY in given else header(ENTITY_METADATA)
+        if entity and ENTITY not in given:
+            entity = parameters.entity(entity, ())
+        event_us = parameters.event_time(given[EVENT_TIME]) if EVENT_TIME in given else None
+        made = None
+        if texts:
+            made = _read(form, raws, texts)
+            if made is None:
+                return None
+        return Call(
+            model, version, request_id, uid, entity, event_us, arrived_ns // 1000, Columns(form, raws, made),
+            form.outputs, traceparent, perf_counter_ns() - began, form,
+        )  # fmt: skip
+
+    def _learn(self, head: bytes) -> None:
+        """Keeps what a head says, if that is all: the request that it came from was understood."""
+        if len(head) > LONGEST_HEAD:
+            return
+        try:
+            alone = oip.ModelInferRequest.FromString(head)
+        except DecodeError:  # what looked like raw contents was the end of another record
+            return
+        if alone.raw_input_contents or alone.id or alone.parameters:
+            return
+        tensors = [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in alone.inputs]
+        form = Form(tensors, [output.name for output in alone.outputs])
+        texts = tuple(
+            (place, name, f"{alone.model_name}: input '{name}'")
+            for place, (name, datatype, _) in enumerate(tensors)
+            if datatype == "BYTES"
+        )
+        if len(self._heads) >= self._most_heads:
+            self._heads.clear()
+        self._heads[head] = _Head(alone.model_name, alone.model_version, form, texts)
+
+
+def _read(form: Form, raws: list[bytes], texts: tuple[tuple[int, str, str], ...]) -> dict[str, Tensor] | None:
+    """The tensors of text; None where one is not what its shape says."""
+    made = {}
+    for place, name, what in texts:
+        try:
+            made[name] = raw_tensor("BYTES", form.shapes[place], raws[place], what)
+        except InvalidInput:
+            return None
+    return made
+
+
+def _split(message: bytes, raws: list[bytes]) -> _Split | None:
+    """The message without id, parameters and raw contents, where these stand in the usual places; else None.
+
+    Both ends are walked record by record, and a head is known only after it was read by itself: so nothing that is
+    left out can be anything else than it is taken for.
+    """
+    end = len(message)
+    for raw in reversed(raws):
+        begins = _raw_begins(len(raw))
+        end -= len(raw)
+        if message[end - len(begins) : end] != begins:
+            return None
+        end -= len(begins)
+    try:
+        start = _past(message, 0, _MODEL)
+        start = _past(message, start, _VERSION)
+        after_id = _past(message, start, _ID)
+        after = _past(message, after_id, _PARAMETER)
+        while message[after] == _PARAMETER:
+            after = _past(message, after, _PARAMETER)
+    except IndexError:
+        return None
+    head = message[:start] + message[after:end] if after > start else message[:end]
+    return _Split(head, after_id > start, after > after_id)
+
+
+def _past(message: bytes, at: int, tag: int) -> int:
+    """Behind the record at `at` if it has that tag. Raises IndexError for one that is long, or beyond the end."""
+    if message[at] != tag:
+        return at
+    size = message[at + 1]
+    if size >= _ONE_BYTE:
+        raise IndexError
+    return at + 2 + size
+
+
+@lru_cache(maxsize=65536)
+def _raw_begins(size: int) -> bytes:
+    """Tag and length of a record of raw contents."""
+    begins, left = bytearray([_RAW]), size
+    while left >= _ONE_BYTE:
+        begins.append(left % _ONE_BYTE + _ONE_BYTE)
+        left //= _ONE_BYTE
+    begins.append(left)
+    return bytes(begins)
