@@ -18,7 +18,6 @@ TABLE_BYTES = 4096
 ENTRY_BYTES = 32
 MOST_REMEMBERED, LONGEST_REMEMBERED, LONGEST_NAME, LONGEST_INTEGER = 256, 1024, 64, 5
 _NAME = re.compile(rb":?[a-z0-9!#$%&'*+.^_`|~-]+")
-_FORBIDDEN = re.compile(rb"[\x00\r\n]")
 _STATIC_TEXT = (
     ":authority;:method=GET;:method=POST;:path=/;:path=/index.html;:scheme=http;:scheme=https;:status=200;"
     ":status=204;:status=206;:status=304;:status=400;:status=404;:status=500;accept-charset;"
@@ -57,6 +56,7 @@ class Decoder:
         self._bytes, self._room = 0, most_table_bytes
         self._names: dict[bytes, tuple[str, int]] = {}
         self._changed = False
+        self._seen: set[int] = set()
         self.memo: dict[bytes, Headers] = {}
 
     def decode(self, block: bytes) -> Headers:
@@ -72,11 +72,21 @@ class Decoder:
             raise Violation(COMPRESSION_ERROR, "a header block that cannot be decoded") from error
         if self._changed:
             self.memo.clear()
+        else:
+            self._remember(block, headers)
+        return headers
+
+    def _remember(self, block: bytes, headers: Headers) -> None:
+        """When it comes a second time: most blocks with varying fields never do."""
+        mark, seen = hash(block), self._seen
+        if mark not in seen:
+            if len(seen) >= MOST_REMEMBERED:
+                seen.clear()
+            seen.add(mark)
         elif len(block) <= LONGEST_REMEMBERED:
             if len(self.memo) >= MOST_REMEMBERED:
                 self.memo.clear()
             self.memo[block] = headers
-        return headers
 
     def _read(self, block: bytes) -> Headers:  # noqa: C901 - once per field of every request: calls would double it
         at, end, total, pseudo, most = 0, len(block), 0, 0, self._most_list
@@ -123,10 +133,16 @@ class Decoder:
                 kind = _kind(name.encode("latin-1"))
         else:
             raw, at = text(block, at)
-            known = self._names.get(raw)
-            name, kind = self._named(raw) if known is None else known
-        value, at = text(block, at)
-        if _FORBIDDEN.search(value):
+            name, kind = self._names.get(raw) or self._named(raw)
+        length = block[at]
+        if length < 127:  # the usual case of `text`, without a call
+            value = block[at + 1 : at + 1 + length]
+            at += 1 + length
+            if at > len(block):
+                raise ValueError("a text longer than its block")
+        else:
+            value, at = text(block, at)
+        if 10 in value or 13 in value or 0 in value:  # numbers are looked for much faster than bytes
             kind = BAD
         entry = ((name, value), kind, ENTRY_BYTES + len(name) + len(value))
         if byte & 0x40:
