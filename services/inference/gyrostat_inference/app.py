@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gyrostat.events.v1 import events_pb2
-from gyrostat_common import bus, oip, rpc, telemetry
+from gyrostat_common import bus, rpc, telemetry
 from gyrostat_common.health import Health
 from gyrostat_front import Server
 from gyrostat_inference.domain.books import Books
@@ -15,24 +15,33 @@ from gyrostat_inference.engine import RunLimits
 from gyrostat_inference.events import plans
 from gyrostat_inference.replica import Beats, Readiness, books_below, filling, replica_name, room_of, shipping
 from gyrostat_inference.service import http
-from gyrostat_inference.service.protocol import QUIET, InferenceService
+from gyrostat_inference.service.protocol import InferenceService
 from gyrostat_inference.service.rest import Rest
-from gyrostat_inference.serving import Spools, applying_plans, plan_files, predicting, running, spooling
+from gyrostat_inference.serving import Spools, answering, applying_plans, plan_files, predicting, running, spooling
 from gyrostat_inference.settings import Settings
+from gyrostat_inference.supervisor import open_replica, worker_count
 
 TRANSPORTS: dict[str, rpc.Transports] = {"grpcio": rpc.grpcio, "own": Server}
 
 
 @asynccontextmanager
 async def open_app(settings: Settings) -> AsyncIterator[None]:
-    """The running service. Closing: refuse calls, finish those in flight and their shadows, ship the spool."""
+    """The running service: this process alone, or workers under it. See `open_one` and `supervisor`."""
+    async with open_one(settings) if worker_count(settings) == 1 else open_replica(settings):
+        yield
+
+
+@asynccontextmanager
+async def open_one(settings: Settings) -> AsyncIterator[None]:
+    """One process that answers. Closing: refuse calls, finish those in flight and their shadows, ship the spool."""
     async with AsyncExitStack() as stack:
         stack.enter_context(telemetry.open_telemetry("inference", settings))
         # The addresses come first: a second replica must end here, before it touches spool, cache and plans.
         health = Health()
         await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, health))
-        listening = rpc.listen(settings.grpc_address, health, transport=TRANSPORTS[settings.front])
-        server = await stack.enter_async_context(listening)
+        server = await stack.enter_async_context(
+            rpc.listen(settings.grpc_address, health, transport=TRANSPORTS[settings.front])
+        )
         rest = Rest(health)
         if settings.rest_address:
             await stack.enter_async_context(http.listening(settings.rest_address, rest.answer, http.Limits()))
@@ -53,7 +62,7 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         await stack.enter_async_context(running("apply plans", apply_plan.run()))
         health.need(Readiness(models, apply_plan, state, producer).reason)
         # The models are parts of our health; what goes on without us is an alarm, and no reason to go away.
-        health.parts(lambda: {live.plan.model: live.ready for live in models.models()})
+        health.parts(models.answering)
         health.alarm("kafka", lambda: producer.problem)
         health.alarm("serving.plan", lambda: state.problem)
         health.alarm("plan", models.problem)
@@ -63,11 +72,8 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
         predict = await stack.enter_async_context(predicting(settings, models, spools, room))
         beats = Beats(settings, replica, models, producer, lambda: _books(settings, spools))
         await stack.enter_async_context(running("heartbeat", beats.run(changed)))
-        service = InferenceService(predict, models, lambda: health.look().reason)
-        await stack.enter_async_context(rest.serving(service))
-        await stack.enter_async_context(
-            server.serving([rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)], [oip.POOL])
-        )
+        service = InferenceService(predict, models, lambda: health.look().reason, again=apply_plan.again)
+        await stack.enter_async_context(answering(server, rest, service))
         yield
 
 

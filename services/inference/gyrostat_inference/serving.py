@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gyrostat_common import oip, telemetry
+from gyrostat_common import oip, rpc, telemetry
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.errors import Unavailable
 from gyrostat_inference.clients import RegistryArtifacts
@@ -21,6 +21,8 @@ from gyrostat_inference.domain.plan import Plan
 from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.events import plans
 from gyrostat_inference.service import metrics
+from gyrostat_inference.service.protocol import QUIET, InferenceService
+from gyrostat_inference.service.rest import Rest
 from gyrostat_inference.settings import Settings
 from gyrostat_inference.store.cache import ArtifactFiles, PlanFiles, ProfileFiles, Source, hash_key
 from gyrostat_inference.store.spool import Room, Spool
@@ -81,6 +83,9 @@ class LogLines:
     def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None:
         log.error("version_not_loaded", model=model, version=version, revision=revision, reason=reason)
 
+    def runs_alone(self, model: str, version: int, reason: str) -> None:
+        log.info("requests_run_alone", model=model, version=version, reason=reason)
+
     def held_up(self, plan: Plan, reason: str) -> None:
         log.error("plan_held_up", model=plan.model, revision=plan.revision, reason=reason)
 
@@ -99,6 +104,14 @@ async def predicting(settings: Settings, models: LiveModels, spools: Spools, roo
         await stack.enter_async_context(running("score shadows", predict.run_shadows()))
         stack.push_async_callback(within, 5.0, predict.drain_shadows())
         yield predict
+
+
+@asynccontextmanager
+async def answering(server: rpc.Server, rest: Rest, service: InferenceService) -> AsyncIterator[None]:
+    """Calls are let in while the block runs, over gRPC and REST."""
+    served = rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)
+    async with rest.serving(service), server.serving([served], [oip.POOL]):
+        yield
 
 
 @asynccontextmanager

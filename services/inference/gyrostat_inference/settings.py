@@ -54,6 +54,16 @@ class Settings(ServiceSettings, service="inference"):
     ship_at_close_s: float = Field(10.0, ge=0, description="How long closing waits for the spool to be shipped")
     heartbeat_s: float = Field(10.0, gt=0, description="Seconds of wall time between two plan.applied")
 
+    workers: int = Field(
+        1,
+        ge=0,
+        le=1024,
+        description="Processes that answer; 1: this one alone, 0: one for each core",
+    )
+    worker_silent_s: float = Field(
+        30.0, gt=1, description="A worker that says nothing for so long hangs and is killed; longer than a run may be"
+    )
+
     @field_validator("hash_key")
     @classmethod
     def _long_enough(cls, key: SecretStr) -> SecretStr:

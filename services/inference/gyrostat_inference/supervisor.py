@@ -1,0 +1,159 @@
+"""A replica of several processes: this one accepts, follows the log and speaks for all; workers answer.
+
+Opened by `app` where more than one worker is wanted. The other side of it is `worker`.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
+
+from gyrostat.events.v1 import events_pb2
+from gyrostat_common import bus, telemetry
+from gyrostat_common.errors import CannotStart
+from gyrostat_common.health import Health
+from gyrostat_common.telemetry import metrics as registry
+from gyrostat_inference.cores.crew import Crew, Start
+from gyrostat_inference.cores.handing import GRPC, REST, Doors, bound
+from gyrostat_inference.cores.meters import with_workers
+from gyrostat_inference.domain.books import Books, joined
+from gyrostat_inference.domain.live import LiveModels
+from gyrostat_inference.domain.plan import Plan
+from gyrostat_inference.events import plans
+from gyrostat_inference.replica import Beats, Readiness, filling, replica_name, room_of, shipping
+from gyrostat_inference.service import metrics
+from gyrostat_inference.serving import key_of, plan_files, running
+from gyrostat_inference.settings import Settings, environ_of
+from gyrostat_inference.store.shipping import read_books
+from gyrostat_inference.store.spool import Room
+from gyrostat_inference.usecases.hand_down import HandDown
+
+log = telemetry.get_logger("inference")
+TELL_S, MEASURE_S = 0.1, 1.0
+CLOSE_WORKERS_S = 14.0
+LEAST_MEMORY = 64 * 1024**2
+
+
+def worker_count(settings: Settings) -> int:
+    """As many as were asked for; 0: as many as there are cores for this process."""
+    return settings.workers or len(os.sched_getaffinity(0))
+
+
+@asynccontextmanager
+async def open_replica(settings: Settings) -> AsyncIterator[None]:
+    """The running replica. Closing: accept no more, workers finish what is in flight, the shipper ships the rest."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(telemetry.open_telemetry("inference", settings))
+        health, count = Health(), worker_count(settings)
+        if settings.front == "grpcio" and "front" in settings.model_fields_set:
+            raise CannotStart("GYROSTAT_INFERENCE__FRONT=grpcio answers in one process; workers need `own`")
+        crew = Crew(_starting(settings, count), count, settings.worker_silent_s)
+        stack.enter_context(registry.joined(with_workers(crew.families)))
+        await stack.enter_async_context(
+            telemetry.serve_metrics(settings.metrics_address, health, lambda: crew.ask(metrics=True))
+        )
+        listeners = {GRPC: stack.enter_context(closing(bound(settings.grpc_address)))}
+        if settings.rest_address:
+            listeners[REST] = stack.enter_context(closing(bound(settings.rest_address)))
+        replica, changed = replica_name(settings), asyncio.Event()
+        key_of(settings)  # made here if it is not there, so that all workers have the same
+        room = room_of(settings)
+        stack.enter_context(metrics.exposed(LiveModels(), lambda: room.used_ratio))
+        shipper = await stack.enter_async_context(shipping(settings, replica))
+
+        handing = HandDown(crew.give, plan_files(settings), LogLines(), changed.set)
+        await handing.restore()
+        handing.awaited(range(count))
+        log_bus = await stack.enter_async_context(bus.open(settings.kafka))
+        producer = await stack.enter_async_context(log_bus.producer())
+        state = await stack.enter_async_context(
+            log_bus.read_state(events_pb2.ServingPlan, plans.handler(settings.environment, handing.follow))
+        )
+        health.need(Readiness(handing, handing, state, producer).reason)
+        health.alarm("kafka", lambda: producer.problem)
+        health.alarm("serving.plan", lambda: state.problem)
+        health.alarm("plan", handing.problem)
+        health.alarm("shipper", lambda: shipper.problem)
+        health.alarm("spool", lambda: filling(room, crew.spool_problems()))
+        health.alarm("workers", lambda: crew.problem)
+
+        await stack.enter_async_context(running("keep the workers", crew.run(handing)))
+        stack.push_async_callback(crew.finish, CLOSE_WORKERS_S)
+        await stack.enter_async_context(running("tell the workers", _tell(crew, health)))
+        await stack.enter_async_context(running("measure the spools", _measure(crew, room)))
+        beats = Beats(settings, replica, handing, producer, lambda: _books(settings, crew))
+        await stack.enter_async_context(running("heartbeat", beats.run(changed)))
+        await stack.enter_async_context(_accepting(listeners, crew, health))
+        yield
+
+
+@asynccontextmanager
+async def _accepting(listeners: Mapping[str, socket.socket], crew: Crew, health: Health) -> AsyncIterator[None]:
+    """Connections are let in while the block runs; then health says no, and no more come in."""
+    doors = Doors(listeners, crew.hand)
+    health.opened()
+    doors.open()
+    log.info("serving", addresses=[listener.getsockname()[:2] for listener in listeners.values()], workers=crew.count)
+    try:
+        yield
+    finally:
+        health.closing()
+        _tell_now(crew, health)
+        doors.shut()
+
+
+def _starting(settings: Settings, count: int) -> Start:
+    """How a worker is started: its own interpreter, with our settings and its share of the memory."""
+    share = max(settings.model_memory_bytes // count, LEAST_MEMORY)
+    theirs = settings.model_copy(update={"workers": count, "model_memory_bytes": share})
+    # Metrics are added up here; a collector must not get them a second time.
+    environ = {**os.environ, **environ_of(theirs), "OTEL_METRICS_EXPORTER": "none"}
+
+    async def start(number: int, channel: int, doors: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gyrostat_inference.worker", "--number", str(number), "--parent", str(os.getpid()),
+            "--channel", str(channel), "--doors", str(doors),
+            stdin=asyncio.subprocess.DEVNULL, env=environ, pass_fds=(channel, doors),
+        )  # fmt: skip
+
+    return start
+
+
+async def _tell(crew: Crew, health: Health) -> None:
+    """Workers answer for the whole replica when they are asked how it is."""
+    while True:
+        _tell_now(crew, health)
+        await asyncio.sleep(TELL_S)
+
+
+def _tell_now(crew: Crew, health: Health) -> None:
+    report = health.record()
+    crew.tell(report.reason, report.problems)
+
+
+async def _measure(crew: Crew, room: Room) -> None:
+    """The room that is left, and what workers have counted: what one that is killed takes along is a second's."""
+    while True:
+        await asyncio.sleep(MEASURE_S)
+        await asyncio.to_thread(room.measure)
+        await crew.ask()
+
+
+async def _books(settings: Settings, crew: Crew) -> list[Books]:
+    """The shipper's count is read before the workers are asked: what it has counted, they have written."""
+    shipped = await asyncio.to_thread(read_books, Path(settings.spool_folder))
+    await crew.ask()
+    return joined(shipped, crew.written())
+
+
+class LogLines:
+    """One line per decision about a plan."""
+
+    def served(self, plan: Plan, workers: int) -> None:
+        log.info("plan_served_by_all", model=plan.model, revision=plan.revision, live=plan.live(), workers=workers)
+
+    def not_cached(self, plan: Plan, reason: str) -> None:
+        log.error("plan_not_cached", model=plan.model, revision=plan.revision, reason=reason)
