@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from gyrostat_common.errors import Unavailable
-from gyrostat_inference.domain.errors import ModelRefused
+from gyrostat_inference.domain.errors import ModelRefused, PlanDecides, VersionNotLoaded
 from gyrostat_inference.domain.live import LiveModels, LoadedVersion
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, Sensitivity, ServingSpec
 from gyrostat_inference.domain.sensitivity import Keeping
@@ -46,6 +50,9 @@ class Silent:
         pass
 
     def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None:
+        pass
+
+    def runs_alone(self, model: str, version: int, reason: str) -> None:
         pass
 
     def held_up(self, plan: Plan, reason: str) -> None:
@@ -193,3 +200,42 @@ async def test_a_version_for_which_the_disk_has_no_room_holds_up_only_its_own_pl
     bench.loader.refuse[5] = OSError(28, "No space left on device")
     assert await bench.follow(a_plan(5, 8)) is not None
     assert bench.revision == 7
+
+
+async def test_what_failed_is_tried_again_when_somebody_asks_and_says_how_it_went():
+    bench = Bench()
+    bench.loader.refuse[4] = Unavailable("the artifact store does not answer")
+    await bench.follow(a_plan(revision=1))
+    with pytest.raises(PlanDecides, match="no plan has a champion of 'trains'"):
+        await bench.cases.again("trains")
+    following = asyncio.create_task(bench.cases.run())
+    with pytest.raises(VersionNotLoaded, match="flights:4 is not loaded: the artifact store does not answer"):
+        await bench.cases.again("flights")
+    bench.loader.refuse.clear()
+    await bench.cases.again("flights")
+    assert bench.revision == 1
+    assert bench.models.answering() == {"flights": True}
+    loads = len(bench.loader.loads)
+    await bench.cases.again("flights")
+    assert len(bench.loader.loads) == loads, "what is loaded stays as it is"
+    await bench.follow(a_plan(champion=None, revision=2))
+    with pytest.raises(PlanDecides):
+        await bench.cases.again("flights")
+    assert bench.models.answering() == {"flights": False}
+    following.cancel()
+
+
+async def test_a_version_that_is_being_loaded_is_said_to_be():
+    bench = Bench()
+    during: list[tuple[int, bool]] = []
+
+    class Looking(FakeLoader):
+        async def load(self, model: str, planned: PlannedVersion, spec: ServingSpec) -> LoadedVersion:
+            during.extend((row.version, row.loaded) for row in bench.models.loading())
+            assert bench.models.answering() == {"flights": False}
+            return await super().load(model, planned, spec)
+
+    bench.cases = ApplyPlan(bench.models, Looking(), bench.cache, Silent(), bench.changed)
+    await bench.follow(a_plan())
+    assert during == [(4, False)]
+    assert bench.models.loading() == []

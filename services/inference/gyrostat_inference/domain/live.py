@@ -4,7 +4,8 @@ A request holds the LiveModel that it began with; the versions that only an old 
 holds it is through.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -202,6 +203,7 @@ class LiveModels:
     def __init__(self) -> None:
         self._live: dict[str, LiveModel] = {}
         self._held_up: dict[str, tuple[Plan, dict[int, str]]] = {}
+        self._loading: list[Applied] = []
 
     def get(self, model: str) -> LiveModel | None:
         return self._live.get(model)
@@ -217,6 +219,37 @@ class LiveModels:
     def hold_up(self, plan: Plan, failed: Mapping[int, str]) -> None:
         """The old plan stays in force, because the new one's champion cannot be loaded."""
         self._held_up[plan.model] = (plan, dict(failed))
+
+    @contextmanager
+    def being_loaded(self, plan: Plan, number: int) -> Iterator[None]:
+        """Says so while the block runs."""
+        row = Applied(
+            plan.model, number, plan.revision, False, f"being loaded for revision {plan.revision} of the plan"
+        )
+        self._loading.append(row)
+        try:
+            yield
+        finally:
+            self._loading.remove(row)
+
+    def loading(self) -> list[Applied]:
+        """Versions that are being loaded at this moment."""
+        return list(self._loading)
+
+    def answering(self) -> dict[str, bool]:
+        """Whether each model answers: one that is retired, or whose first champion is not loaded yet, does not."""
+        waiting = [row.model for row in self._loading] + list(self._held_up)
+        live = {model: each.ready and each.plan.champion is not None for model, each in self._live.items()}
+        return dict.fromkeys(waiting, False) | live
+
+    def missing(self, model: str) -> str | None:
+        """What the model's plans ask for and is not loaded, in words; None when it has everything."""
+        words = (
+            f"{row.model}:{row.version} is not loaded: {row.reason}"
+            for row in self.applied()
+            if not row.loaded and row.model == model
+        )
+        return "; ".join(words) or None
 
     def revisions(self) -> dict[str, int]:
         """Model → revision that is served."""

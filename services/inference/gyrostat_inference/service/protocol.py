@@ -1,6 +1,6 @@
 """The RPCs of the Open Inference Protocol: decode, use case, encode."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -8,18 +8,19 @@ from opentelemetry import trace
 
 from gyrostat_common import oip, rpc
 from gyrostat_common.errors import GyrostatError
+from gyrostat_common.rpc.status import text_of
 from gyrostat_inference import __version__
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call
-from gyrostat_inference.domain.counters import Counters, Spent
+from gyrostat_inference.domain.counters import Counters
 from gyrostat_inference.domain.errors import ModelUnknown, PlanDecides, VersionNotLoaded, VersionNotServed
 from gyrostat_inference.domain.live import Applied, LiveModel, LiveModels, LoadedVersion
-from gyrostat_inference.domain.plan import TensorSpec
 from gyrostat_inference.service.decoding import call_of, reply_of
+from gyrostat_inference.service.describing import config_of, index_of, metadata_of, statistics_of
+from gyrostat_inference.service.streams import in_order
 from gyrostat_inference.usecases.predict import Predict
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics", "gyrostat")
-PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 QUIET = frozenset(("ModelInfer", "ModelStreamInfer", "ServerLive", "ServerReady", "ModelReady"))
 
 
@@ -51,10 +52,16 @@ class InferenceService:
     """Names of methods are the protocol's."""
 
     def __init__(
-        self, predict: Predict, models: LiveModels, not_ready: Callable[[], str | None], whole: Whole | None = None
+        self,
+        predict: Predict,
+        models: LiveModels,
+        not_ready: Callable[[], str | None],
+        whole: Whole | None = None,
+        again: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._predict, self._models, self._not_ready = predict, models, not_ready
         self._whole: Whole = whole or OneProcess(models)
+        self._again = again
 
     async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
         call = call_of(request, context.invocation_metadata() or (), self._max_rows(request.model_name))
@@ -66,16 +73,24 @@ class InferenceService:
     async def ModelStreamInfer(
         self, requests: AsyncIterator[oip.ModelInferRequest], context: Any
     ) -> AsyncIterator[oip.ModelStreamInferResponse]:
-        """One reply per request, in order; a request that fails does not end the stream."""
+        """One reply per request, in order; a request that fails does not end the stream. Several are in flight."""
         metadata = context.invocation_metadata() or ()
-        async for request in requests:
+
+        async def answer(request: oip.ModelInferRequest) -> oip.ModelStreamInferResponse:
             try:
                 call = call_of(request, metadata, self._max_rows(request.model_name))
                 reply = reply_of(request, call, await self._predict.answer(call, rpc.answer_by()))
-                yield oip.ModelStreamInferResponse(infer_response=reply)
+                return oip.ModelStreamInferResponse(infer_response=reply)
             except GyrostatError as error:
                 failed = oip.ModelInferResponse(model_name=request.model_name, id=request.id)
-                yield oip.ModelStreamInferResponse(error_message=str(error), infer_response=failed)
+                return oip.ModelStreamInferResponse(error_message=text_of(error), infer_response=failed)
+
+        replies = in_order(requests, answer)
+        try:
+            async for reply in replies:
+                yield reply
+        finally:
+            await replies.aclose()
 
     async def ServerLive(self, request: oip.ServerLiveRequest, context: Any) -> oip.ServerLiveResponse:
         return oip.ServerLiveResponse(live=True)
@@ -95,43 +110,11 @@ class InferenceService:
 
     async def ModelMetadata(self, request: oip.ModelMetadataRequest, context: Any) -> oip.ModelMetadataResponse:
         live, version = self._version(request.name, request.version)
-        tensor = oip.ModelMetadataResponse.TensorMetadata
-        return oip.ModelMetadataResponse(
-            name=request.name,
-            versions=[str(number) for number in sorted(live.loaded)],
-            platform=PLATFORM,
-            inputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in version.signature.inputs],
-            outputs=[tensor(name=t.name, datatype=t.datatype, shape=t.shape) for t in version.signature.outputs],
-            properties={
-                "version": str(version.number),
-                "variant": live.plan.standing(version.number),
-                "revision": str(live.plan.revision),
-                "sha256": version.planned.artifact.sha256,
-            },
-        )
+        return metadata_of(request.name, live, version)
 
     async def ModelConfig(self, request: oip.ModelConfigRequest, context: Any) -> oip.ModelConfigResponse:
         live, version = self._version(request.name, request.version)
-        batched = version.signature.batched
-        config = oip.ModelConfig(
-            name=request.name,
-            platform=PLATFORM,
-            backend=BACKEND,
-            max_batch_size=live.plan.spec.max_rows if batched else 0,
-            input=[
-                oip.ModelInput(name=t.name, data_type=_type(t), dims=_dims(t, batched))
-                for t in version.signature.inputs
-            ],
-            output=[
-                oip.ModelOutput(name=t.name, data_type=_type(t), dims=_dims(t, batched))
-                for t in version.signature.outputs
-            ],
-            instance_group=[oip.ModelInstanceGroup(name=f"{request.name}_0", kind="KIND_CPU", count=1)],
-            default_model_filename="model.onnx",
-        )
-        config.version_policy.specific.versions.extend(sorted(live.loaded))
-        config.parameters["intra_op_thread_count"].string_value = str(live.plan.spec.engine.opening.intra_op_threads)
-        return oip.ModelConfigResponse(config=config)
+        return oip.ModelConfigResponse(config=config_of(request.name, live, version))
 
     async def ModelStatistics(self, request: oip.ModelStatisticsRequest, context: Any) -> oip.ModelStatisticsResponse:
         if request.name and (request.version or self._models.get(request.name) is None):
@@ -141,21 +124,24 @@ class InferenceService:
             versions = [version for live in lives for _, version in sorted(live.loaded.items())]
         counters = await self._whole.counters()
         return oip.ModelStatisticsResponse(
-            model_stats=[_statistics(v, counters.get((v.model, v.number), v.counters)) for v in versions]
+            model_stats=[statistics_of(v, counters.get((v.model, v.number), v.counters)) for v in versions]
         )
 
     async def RepositoryIndex(self, request: oip.RepositoryIndexRequest, context: Any) -> oip.RepositoryIndexResponse:
-        index = oip.RepositoryIndexResponse.ModelIndex
-        rows = [
-            index(name=a.model, version=str(a.version), state="READY" if a.loaded else "UNAVAILABLE", reason=a.reason)
-            for a in await self._whole.applied()
-        ]
-        return oip.RepositoryIndexResponse(models=[row for row in rows if row.state == "READY" or not request.ready])
+        return index_of(await self._whole.applied(), self._models.loading(), request.ready)
 
-    async def RepositoryModelLoad(self, request: oip.RepositoryModelLoadRequest, context: Any) -> None:
-        raise PlanDecides(
-            f"{request.model_name}: the serving plan decides what is loaded; promote or roll out a version"
-        )
+    async def RepositoryModelLoad(
+        self, request: oip.RepositoryModelLoadRequest, context: Any
+    ) -> oip.RepositoryModelLoadResponse:
+        """Tries again what the plan names and could not be loaded; what is loaded already stays as it is."""
+        if request.parameters:
+            raise PlanDecides(f"{request.model_name}: the model's spec decides how it is opened, not the call")
+        if self._again is None:
+            raise PlanDecides(
+                f"{request.model_name}: the serving plan decides what is loaded; it is tried again by itself"
+            )
+        await self._again(request.model_name)
+        return oip.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(self, request: oip.RepositoryModelUnloadRequest, context: Any) -> None:
         raise PlanDecides(
@@ -186,37 +172,3 @@ def _describe(span: trace.Span, call: Call, answer: Answer) -> None:
     span.set_attribute("gyrostat.variant", answer.variant)
     span.set_attribute("gyrostat.revision", answer.revision)
     span.set_attribute("gyrostat.prediction_id", str(UUID(bytes=call.prediction_id)))
-
-
-def _type(spec: TensorSpec) -> Any:
-    return "TYPE_STRING" if spec.datatype == "BYTES" else f"TYPE_{spec.datatype}"
-
-
-def _dims(spec: TensorSpec, batched: bool) -> Iterator[int]:
-    return iter(spec.shape[1:] if batched and spec.batched else spec.shape)
-
-
-def _duration(spent: Spent) -> oip.StatisticDuration:
-    return oip.StatisticDuration(count=spent.count, ns=spent.ns)
-
-
-def _statistics(version: LoadedVersion, c: Counters) -> oip.ModelStatistics:
-    return oip.ModelStatistics(
-        name=version.model,
-        version=str(version.number),
-        last_inference=c.last_inference_ms,
-        inference_count=c.inferences,
-        execution_count=c.executions,
-        inference_stats=oip.InferStatistics(
-            success=_duration(c.success),
-            fail=_duration(c.fail),
-            queue=_duration(c.queue),
-            compute_input=_duration(c.compute_input),
-            compute_infer=_duration(c.compute_infer),
-            compute_output=_duration(c.compute_output),
-        ),
-        batch_stats=[
-            oip.InferBatchStatistics(batch_size=rows, compute_infer=_duration(spent))
-            for rows, spent in sorted(c.batches.items())
-        ],
-    )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from gyrostat_common.errors import GyrostatError, Unavailable
-from gyrostat_inference.domain.errors import ModelRefused
+from gyrostat_inference.domain.errors import ModelRefused, PlanDecides, VersionNotLoaded
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, live_model
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, ServingSpec
 from gyrostat_inference.domain.sensitivity import Keeping
@@ -54,6 +54,7 @@ class ApplyPlan:
         self._newest: dict[str, tuple[Plan, bytes]] = {}
         self._todo: dict[str, float] = {}  # model → seconds until the next try after this one
         self._tried: dict[str, int] = {}  # model → revision that was worked on, whatever came of it
+        self._asked: dict[str, list[asyncio.Future[None]]] = {}  # model → those who wait for its next try
         self._wake = asyncio.Event()
         self.restored = 0
 
@@ -64,6 +65,23 @@ class ApplyPlan:
             self._newest[plan.model] = (plan, raw)
             self._todo[plan.model] = FIRST_RETRY_S
             self._wake.set()
+
+    async def again(self, model: str) -> None:
+        """Tries now what the newest plan names and could not be loaded. Raises PlanDecides where none names it,
+        VersionNotLoaded when it fails again.
+        """
+        newest = self._newest.get(model)
+        if newest is None or newest[0].champion is None:
+            raise PlanDecides(f"no plan has a champion of '{model}': promote a version, and it is loaded")
+        if self._tried.get(model, -1) == newest[0].revision and self._models.missing(model) is None:
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(model, []).append(waiting)
+        self._todo[model] = FIRST_RETRY_S
+        self._wake.set()
+        await waiting
+        if (missing := self._models.missing(model)) is not None:
+            raise VersionNotLoaded(missing)
 
     @property
     def tried(self) -> Mapping[str, int]:
@@ -96,7 +114,11 @@ class ApplyPlan:
         """Applies what waits. Returns after how many seconds to try again; None: everything is in force."""
         for model, delay in list(self._todo.items()):
             plan, raw = self._newest[model]
+            asked = self._asked.pop(model, ())
             complete = await self.apply(plan, raw)
+            for waiting in asked:
+                if not waiting.done():
+                    waiting.set_result(None)
             self._tried[model] = plan.revision
             if self._newest[model][0].revision > plan.revision:
                 self._todo[model] = 0.0
@@ -157,9 +179,13 @@ class ApplyPlan:
     ) -> LoadedVersion:
         """The version as it is loaded already, where nothing but its surroundings has changed."""
         if have is None or now is None or have.planned.artifact.sha256 != planned.artifact.sha256:
-            return await self._loader.load(plan.model, planned, plan.spec)
+            return await self._load(plan, planned)
         if now.plan.spec.engine.opening != plan.spec.engine.opening:
-            return await self._loader.load(plan.model, planned, plan.spec)
+            return await self._load(plan, planned)
         if now.plan.spec.sensitivity == plan.spec.sensitivity and have.planned.profile == planned.profile:
             return replace(have, planned=planned)
         return replace(have, planned=planned, keeping=await self._loader.keeping(planned, plan.spec), groups={})
+
+    async def _load(self, plan: Plan, planned: PlannedVersion) -> LoadedVersion:
+        with self._models.being_loaded(plan, planned.number):
+            return await self._loader.load(plan.model, planned, plan.spec)
