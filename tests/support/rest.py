@@ -59,6 +59,7 @@ class Doors:
 
     stub: oip.Stub
     session: aiohttp.ClientSession
+    channel: grpc.aio.Channel
     rest_port: int
     models: LiveModels
     health: Health
@@ -84,10 +85,15 @@ def load(models: LiveModels, limits: RunLimits, folder: Path, graphs: Mapping[st
 
 @asynccontextmanager
 async def doors(
-    folder: Path, graphs: Mapping[str, GraphFile], limits: http.Limits | None = None, max_rows: int = 16
+    folder: Path,
+    graphs: Mapping[str, GraphFile],
+    limits: http.Limits | None = None,
+    max_rows: int = 16,
+    transport: rpc.Transports = rpc.grpcio,
 ) -> AsyncIterator[Doors]:
     """The service with these models, open on free ports."""
     health, models = Health(), LiveModels()
+    health.parts(models.answering)
     rest = Rest(health)
     with RunLimits(5.0) as runs:
         load(models, runs, folder, graphs, max_rows)
@@ -95,10 +101,10 @@ async def doors(
         offered = [rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)]
         async with (
             http.listening("127.0.0.1:0", rest.answer, limits or http.Limits()) as rest_port,
-            rpc.listen("127.0.0.1:0", health) as server,
+            rpc.listen("127.0.0.1:0", health, transport=transport) as server,
             rest.serving(service),
             server.serving(offered, [oip.POOL]),
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
             aiohttp.ClientSession(f"http://127.0.0.1:{rest_port}") as session,
         ):
-            yield Doors(oip.Stub(channel), session, rest_port, models, health)
+            yield Doors(oip.Stub(channel), session, channel, rest_port, models, health)
