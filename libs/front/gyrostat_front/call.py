@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gyrostat_front import hpack
 from gyrostat_front.frames import CANCEL, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Broken, grant, reset
-from gyrostat_front.headers import GZIP, LENGTH, Headers, fields_of, percent
+from gyrostat_front.headers import GZIP, LENGTH, NOT_GRPC, Headers, fields_of, percent
 from gyrostat_front.messages import HEAD_BYTES, Inbox, Unreadable, compressed, decompressed, message_head
 from gyrostat_front.sending import OK_HEAD, OK_TRAILER, Outbox, Sender
 
@@ -169,7 +169,8 @@ class Call:
         self.ended = ended
         inbox = self.opened()
         before = inbox.held_bytes
-        inbox.feed(payload)
+        if self.headers.odd not in NOT_GRPC:
+            inbox.feed(payload)
         self.consent()
         return inbox.held_bytes - before
 

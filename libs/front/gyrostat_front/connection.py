@@ -133,6 +133,11 @@ class Connection(Session, asyncio.Protocol):
         """A frame or a header block has begun and is not whole."""
         return bool(self._rest) or self._block is not None
 
+    def rest(self) -> None:
+        """Nothing happens: gives back what only makes things faster."""
+        self._decoder.rest()
+        self.left.clear()
+
     # ---- frames -----------------------------------------------------------------------------------------------------
 
     def _greet(self, data: bytes) -> int:
@@ -298,6 +303,8 @@ class Connection(Session, asyncio.Protocol):
             self.broken(call, error)
             return
         call.wake()
+        if ended and call.headers.odd and answer_oddity(call):
+            return
         if ended and call.on_gone is None:  # nobody has it yet: a lane's
             host.offer_parts(call)
 

@@ -55,13 +55,14 @@ def _settings(connection: Connection, flags: int, stream: int, payload: bytes) -
         if payload:
             raise Violation(FRAME_SIZE_ERROR, "an answer to SETTINGS that says more")
         return
-    for key, value in settings_in(payload):
+    changes = settings_in(payload)
+    connection.sender.write(SETTINGS_ACK)  # before what the new windows let out
+    for key, value in changes:
         if key == WINDOW:
             connection.sender.first_window_is(value, connection.streams)
         elif key == FRAME_SIZE:
             connection.sender.frame_bytes = min(value, LARGEST_OF_OURS)
     connection.agreed = True
-    connection.sender.write(SETTINGS_ACK)
 
 
 def _ping(connection: Connection, flags: int, stream: int, payload: bytes) -> None:

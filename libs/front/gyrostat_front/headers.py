@@ -34,6 +34,8 @@ _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-
 _TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
 _TYPE = re.compile(rb"application/grpc(?:[+;].*)?", re.DOTALL)
 _MALFORMED_TIMEOUT = -1.0
+NOT_GRPC = frozenset(("method", "type"))
+"""Of `odd`: plain HTTP, whose body nobody reads."""
 IDENTITY, GZIP = b"identity", b"gzip"
 
 

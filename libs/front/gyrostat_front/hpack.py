@@ -16,7 +16,7 @@ Entry = tuple[Pair, int, int]
 """Name and value, kind, size as RFC 7541 counts it."""
 TABLE_BYTES = 4096
 ENTRY_BYTES = 32
-MOST_REMEMBERED, LONGEST_REMEMBERED, LONGEST_NAME, LONGEST_INTEGER = 256, 1024, 64, 5
+MOST_REMEMBERED, LONGEST_REMEMBERED, LONGEST_NAME, LONGEST_INTEGER = 64, 512, 64, 5
 _NAME = re.compile(rb":?[a-z0-9!#$%&'*+.^_`|~-]+")
 _STATIC_TEXT = (
     ":authority;:method=GET;:method=POST;:path=/;:path=/index.html;:scheme=http;:scheme=https;:status=200;"
@@ -75,6 +75,12 @@ class Decoder:
         else:
             self._remember(block, headers)
         return headers
+
+    def rest(self) -> None:
+        """Forgets what it remembers, which is no part of the protocol's state."""
+        self.memo.clear()
+        self._names.clear()
+        self._seen.clear()
 
     def _remember(self, block: bytes, headers: Headers) -> None:
         """When it comes a second time: most blocks with varying fields never do."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from gyrostat_front import hpack
 from gyrostat_front.call import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, Call
 from gyrostat_front.frames import PROTOCOL_ERROR
-from gyrostat_front.headers import METHOD
+from gyrostat_front.headers import METHOD, NOT_GRPC
 
-_NOT_GRPC = hpack.field(b"grpc-status", b"13") + hpack.field(b"grpc-message", b"not a gRPC request")
+_STATUS = hpack.field(b"grpc-status", b"13") + hpack.field(b"grpc-message", b"not a gRPC request")
 _TEXT = hpack.field(b"content-type", b"text/plain")
 
 
 def answer_oddity(call: Call) -> bool:
-    """Answers it when it cannot become a call. False: it can."""
+    """Answers it when it cannot become a call: what is no gRPC at all when it has come whole. False: it can."""
     headers = call.headers
+    if headers.odd in NOT_GRPC and not call.ended and not headers.malformed():
+        return True
     if headers.malformed():
         call.reset(PROTOCOL_ERROR)
     elif headers.large:
@@ -42,4 +44,4 @@ def _plain(call: Call, status: bytes, text: str) -> None:
     """An answer for people: they have called with a browser or curl."""
     call.sender.head(call, b"\x08\x03" + status + _TEXT)
     call.sender.data(call, text.encode())
-    call.sender.end(call, _NOT_GRPC)
+    call.sender.end(call, _STATUS)

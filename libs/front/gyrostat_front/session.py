@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gyrostat_front.host import Host
 
 STREAM_MASK = 0x7FFFFFFF
-MOST_LEFT = 4096
+MOST_LEFT = 512
 LAST_WORD, STILL_THERE = b"lastword", b"there?no"
 """Our pings: behind the answer to the first, the peer knows that we go; the second asks whether anybody is there."""
 
@@ -51,6 +51,10 @@ class Session:
     @property
     def partial(self) -> bool:
         """A frame or a header block has begun and is not whole."""
+        raise NotImplementedError
+
+    def rest(self) -> None:
+        """Nothing happens: gives back what only makes things faster."""
         raise NotImplementedError
 
     # ---- the ends of streams ----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 0.5
 CLOSE_S = 5.0
 SETTLE_S = 1.0
+REST_S = 5.0
 
 
 class Watched:
@@ -39,8 +40,11 @@ class Watched:
         if late:
             connection.refuse(SETTINGS_TIMEOUT if not connection.agreed else ENHANCE_YOUR_CALM, late)
             return
-        if not connection.streams and now - connection.idle_since > limits.idle_s:
-            connection.settle()
+        if not connection.streams:
+            if now - connection.idle_since > REST_S:
+                connection.rest()
+            if now - connection.idle_since > limits.idle_s:
+                connection.settle()
         self._age(now)
         self._keep_alive(now)
         self._deadlines(now)
