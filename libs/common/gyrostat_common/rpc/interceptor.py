@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import grpc
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from gyrostat_common import telemetry
 from gyrostat_common.errors import GyrostatError
@@ -23,7 +23,18 @@ calls_seconds = telemetry.histogram("gyrostat_rpc_duration_seconds", "Calls answ
 Handler = Any  # grpc.RpcMethodHandler of whatever messages
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 Context = Any  # grpc.aio.ServicerContext of whatever messages
+MOST_S = 60.0
+"""The deadline of a unary call that brings none."""
 _FOREIGN = ("/grpc.health.", "/grpc.reflection.")
+
+
+Trailing = tuple[tuple[str, str | bytes], ...]
+
+
+def span_attributes(method: str) -> dict[str, str]:
+    """What the span of a call says from its beginning; `method` is the full name without the leading slash."""
+    service, _, name = method.partition("/")
+    return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
 
 class Aborted(Exception):
@@ -34,7 +45,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """`quiet` methods (full names without the leading slash) are logged only when they fail. `most_s` is the deadline
     of a unary call that brings none."""
 
-    def __init__(self, quiet: Set[str] = frozenset(), most_s: float = 60.0) -> None:
+    def __init__(self, quiet: Set[str] = frozenset(), most_s: float = MOST_S) -> None:
         self._quiet, self._most_s = quiet, most_s
         self._wrapped: dict[str, tuple[Any, Handler]] = {}
 
@@ -135,10 +146,8 @@ class _Call:
         self._started = asyncio.get_running_loop().time()
         metadata = dict(context.invocation_metadata() or ())
         self.actor = str(metadata.get(ACTOR) or ANONYMOUS)
-        service, _, name = method.partition("/")
-        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
         traceparent = str(metadata.get("traceparent") or "")
-        self.span = tracing.start(method, SpanKind.SERVER, traceparent, (), attributes)
+        self.span = tracing.start(method, SpanKind.SERVER, traceparent, (), span_attributes(method))
         remaining: float | None = context.time_remaining()
         self._deadline = None if remaining is None else self._started + remaining
         self._error: BaseException | None = None
@@ -159,13 +168,6 @@ class _Call:
             current_actor.reset(actor_token)
             deadline.reset(deadline_token)
 
-    def _end_span(self, code: grpc.StatusCode) -> None:
-        if self.span.is_recording():
-            self.span.set_attribute("rpc.grpc.status_code", code.value[0])
-            if self._error is not None:
-                tracing.failed(self.span, self._error)
-            self.span.end()
-
     def _code(self) -> grpc.StatusCode:
         error = self._error
         if error is None:
@@ -183,31 +185,47 @@ class _Call:
         """Counts and logs the call and ends its span."""
         self._error = error
         code = self._code()
-        self._end_span(code)
+        end_span(self.span, code, error)
         took = asyncio.get_running_loop().time() - self._started
         calls_seconds.labels(self._method, code.name).observe(took)
         if self._quiet and (error is None or code is grpc.StatusCode.CANCELLED):
             return
         with tracing.current(self.span):
-            self._tell(code, took)
-
-    def _tell(self, code: grpc.StatusCode, took: float) -> None:
-        error = self._error
-        line = log.bind(method=self._method, code=code.name, actor=self.actor, ms=round(took * 1e3, 2))
-        if code is grpc.StatusCode.INTERNAL:
-            line.error("call", exc_info=error)
-        elif error is not None and code is not grpc.StatusCode.CANCELLED:
-            line.info("call", reason=type(error).__name__, detail=str(error)[:500])
-        else:
-            line.info("call")
+            tell(self._method, code, self.actor, took, error)
 
     async def abort(self) -> None:
         """Ends the call with the status of the error it ended with."""
         error = self._error
-        if isinstance(error, GyrostatError):
-            await self._context.abort(code_of(error), text_of(error), trailers_of(error))
-        if isinstance(error, TimeoutError):
-            await self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self._method} took too long")
+        assert error is not None, "a call that ended well is not aborted"
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        await self._context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        await self._context.abort(*status_of(self._method, error))
+
+
+def end_span(span: Span, code: grpc.StatusCode, error: BaseException | None) -> None:
+    """Says in the span how the call ended, and ends it; nothing to do where none is recorded."""
+    if span.is_recording():
+        span.set_attribute("rpc.grpc.status_code", code.value[0])
+        if error is not None:
+            tracing.failed(span, error)
+        span.end()
+
+
+def status_of(method: str, error: BaseException) -> tuple[grpc.StatusCode, str, Trailing]:
+    """How a call ends that raised this: code, text, trailing metadata. What is not ours is told to the log alone."""
+    if isinstance(error, GyrostatError):
+        return code_of(error), text_of(error), trailers_of(error)
+    if isinstance(error, TimeoutError):
+        return grpc.StatusCode.DEADLINE_EXCEEDED, f"{method} took too long", ()
+    return grpc.StatusCode.INTERNAL, "internal error", ()
+
+
+def tell(method: str, code: grpc.StatusCode, actor: str, took_s: float, error: BaseException | None) -> None:
+    """One log line about a call that has ended."""
+    line = log.bind(method=method, code=code.name, actor=actor, ms=round(took_s * 1e3, 2))
+    if code is grpc.StatusCode.INTERNAL:
+        line.error("call", exc_info=error)
+    elif error is not None and code is not grpc.StatusCode.CANCELLED:
+        line.info("call", reason=type(error).__name__, detail=str(error)[:500])
+    else:
+        line.info("call")

@@ -84,14 +84,26 @@ def span(
                 started.end()
 
 
+def chosen(traceparent: str) -> bool:
+    """Whether a call with this traceparent is to be recorded: decided before there is anything to record it with.
+    Whoever asks hands the answer to `start`, which would draw lots again.
+    """
+    if _Active.tracer is None:
+        return False
+    if traceparent and (sampled(traceparent) or _Active.ratio > 0) and (parent := parse(traceparent)) is not None:
+        return parent.trace_flags.sampled
+    return _Active.ratio > 0 and random.random() < _Active.ratio
+
+
 def start(
     name: str,
     kind: SpanKind = SpanKind.INTERNAL,
     traceparent: str | None = None,
     links: Iterable[str] = (),
     attributes: Mapping[str, Any] | None = None,
+    wanted: bool | None = None,
 ) -> Span:
-    """A span that is not current yet; whoever starts it ends it.
+    """A span that is not current yet; whoever starts it ends it. `wanted`: what `chosen` has decided.
 
     `traceparent` None: child of the current span. Given: child of that remote one (empty: a new root, sampled at the
     ratio). Links that are not sampled are left out; a root with a sampled link is always recorded. What is not recorded
@@ -100,10 +112,11 @@ def start(
     parent = trace.get_current_span().get_span_context() if traceparent is None else parse(traceparent)
     linked = [found for link in links if sampled(link) and (found := parse(link))][:MOST_LINKS]
     if parent is not None and parent.is_valid:
-        wanted = parent.trace_flags.sampled or bool(linked)
+        wanted = parent.trace_flags.sampled or bool(linked) if wanted is None else wanted
     else:
         parent = None
-        wanted = bool(linked) or (_Active.ratio > 0 and random.random() < _Active.ratio)
+        if wanted is None:
+            wanted = bool(linked) or (_Active.ratio > 0 and random.random() < _Active.ratio)
     if _Active.tracer is None or not wanted:
         return NonRecordingSpan(parent) if parent else trace.INVALID_SPAN
     if parent is not None and not parent.trace_flags.sampled:

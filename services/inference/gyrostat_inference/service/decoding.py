@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from opentelemetry.trace import Span
 
 from gyrostat_common import oip, telemetry
 from gyrostat_common.errors import InvalidInput
@@ -115,6 +116,14 @@ def _bytes_after(raw: bytes, count: int) -> int:
             break
         at += 4 + int.from_bytes(raw[at : at + 4], "little")
     return len(raw) - at
+
+
+def describe(span: Span, call: Call, answer: Answer) -> None:
+    """What a sampled call's span says beside its method. No values."""
+    span.set_attribute("gyrostat.model", f"{call.model}:{answer.version}")
+    span.set_attribute("gyrostat.variant", answer.variant)
+    span.set_attribute("gyrostat.revision", answer.revision)
+    span.set_attribute("gyrostat.prediction_id", str(uuid.UUID(bytes=call.prediction_id)))
 
 
 def reply_of(request: oip.ModelInferRequest, call: Call, answer: Answer) -> oip.ModelInferResponse:

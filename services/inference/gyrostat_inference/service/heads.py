@@ -153,11 +153,11 @@ def _split(message: bytes, raws: list[bytes]) -> _Split | None:
     """
     end = len(message)
     for raw in reversed(raws):
-        begins = _raw_begins(len(raw))
+        begin = begins(_RAW, len(raw))
         end -= len(raw)
-        if message[end - len(begins) : end] != begins:
+        if message[end - len(begin) : end] != begin:
             return None
-        end -= len(begins)
+        end -= len(begin)
     try:
         start = _past(message, 0, _MODEL)
         start = _past(message, start, _VERSION)
@@ -182,11 +182,11 @@ def _past(message: bytes, at: int, tag: int) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _raw_begins(size: int) -> bytes:
-    """Tag and length of a record of raw contents."""
-    begins, left = bytearray([_RAW]), size
+def begins(tag: int, size: int) -> bytes:
+    """Tag and length, with which a record of so many bytes begins."""
+    begin, left = bytearray([tag]), size
     while left >= _ONE_BYTE:
-        begins.append(left % _ONE_BYTE + _ONE_BYTE)
+        begin.append(left % _ONE_BYTE + _ONE_BYTE)
         left //= _ONE_BYTE
-    begins.append(left)
-    return bytes(begins)
+    begin.append(left)
+    return bytes(begin)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
-from uuid import UUID
 
 from opentelemetry import trace
 
@@ -11,11 +10,10 @@ from gyrostat_common.errors import GyrostatError
 from gyrostat_common.rpc.status import text_of
 from gyrostat_inference import __version__
 from gyrostat_inference.domain import routing
-from gyrostat_inference.domain.calls import Answer, Call
 from gyrostat_inference.domain.counters import Counters
 from gyrostat_inference.domain.errors import ModelUnknown, PlanDecides, VersionNotLoaded, VersionNotServed
 from gyrostat_inference.domain.live import Applied, LiveModel, LiveModels, LoadedVersion
-from gyrostat_inference.service.decoding import call_of, reply_of
+from gyrostat_inference.service.decoding import call_of, describe, reply_of
 from gyrostat_inference.service.describing import config_of, index_of, metadata_of, statistics_of
 from gyrostat_inference.service.streams import in_order
 from gyrostat_inference.usecases.predict import Predict
@@ -67,7 +65,7 @@ class InferenceService:
         call = call_of(request, context.invocation_metadata() or (), self._max_rows(request.model_name))
         answer = await self._predict.answer(call, rpc.answer_by())
         if call.traceparent:
-            _describe(trace.get_current_span(), call, answer)
+            describe(trace.get_current_span(), call, answer)
         return reply_of(request, call, answer)
 
     async def ModelStreamInfer(
@@ -151,11 +149,7 @@ class InferenceService:
     def _max_rows(self, model: str) -> int | None:
         """None where a request's first dimension is not its rows, or no such model is served."""
         live = self._models.get(model)
-        if live is None or not all(
-            spec.batched for version in live.loaded.values() for spec in version.signature.inputs
-        ):
-            return None
-        return live.plan.spec.max_rows
+        return None if live is None else live.max_rows
 
     def _version(self, model: str, version: str) -> tuple[LiveModel, LoadedVersion]:
         """The version that was asked for, else the champion. Raises as a prediction would."""
@@ -164,11 +158,3 @@ class InferenceService:
             raise ModelUnknown(f"no model is named '{model}'")
         attempt = routing.attempts(live.plan, live.loaded, version or "champion", "")[0]
         return live, live.loaded[attempt.number]
-
-
-def _describe(span: trace.Span, call: Call, answer: Answer) -> None:
-    """What a sampled call's span says beside its method. No values."""
-    span.set_attribute("gyrostat.model", f"{call.model}:{answer.version}")
-    span.set_attribute("gyrostat.variant", answer.variant)
-    span.set_attribute("gyrostat.revision", answer.revision)
-    span.set_attribute("gyrostat.prediction_id", str(UUID(bytes=call.prediction_id)))
