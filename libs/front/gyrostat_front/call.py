@@ -32,8 +32,10 @@ class Call:
     """The response's header block is on its way."""
     ended = False
     """The peer has said its last word."""
+    said = False
+    """The answer is complete, if not sent yet."""
     done = False
-    """Nothing more can be said."""
+    """Nothing more can be said: all is sent, or nobody is there."""
     counted = 0
     """Bytes of DATA, for a content-length."""
     owed = 0
@@ -74,19 +76,21 @@ class Call:
 
     def reply(self, message: bytes) -> None:
         """Answers a unary call: OK. Fails it when the message is larger than a message may be."""
-        if not self.done:
+        if not self.said and not self.done:
             self.sender.reply(self, message)
 
     def fail(self, code: int, details: str, trailing: Trailing = ()) -> None:
         """Ends the call with a gRPC status and trailing metadata."""
-        if self.done:
+        if self.said or self.done:
             return
-        trailer = b"" if code else OK_TRAILER
-        if code:
-            trailer = hpack.field(b"grpc-status", b"%d" % code)
-            if details:
-                trailer += hpack.field(b"grpc-message", percent(details))
-        trailer += b"".join(hpack.field(name, value) for name, value in fields_of(trailing))
+        try:
+            fields = fields_of(trailing)
+        except ValueError as error:
+            code, details, fields = INTERNAL, str(error), []
+        trailer = OK_TRAILER if not code else hpack.field(b"grpc-status", b"%d" % code)
+        if details:
+            trailer += hpack.field(b"grpc-message", percent(details))
+        trailer += b"".join(hpack.field(name, value) for name, value in fields)
         if self.begun:
             self.sender.end(self, trailer)
         else:
@@ -191,6 +195,16 @@ class Call:
         self.fail(error.code, error.text)
         if self.on_gone is not None:
             self.on_gone()
+
+    def expire(self) -> None:
+        """The deadline is past: the peer has given up."""
+        on_gone = self.on_gone
+        if self.said:
+            self.reset(CANCEL)
+        else:
+            self.fail(DEADLINE_EXCEEDED, "Deadline Exceeded")
+            if on_gone is not None:
+                on_gone()
 
     def finished(self) -> None:
         """The last word is said."""

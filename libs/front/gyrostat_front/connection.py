@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from gyrostat_front.frames import (
     FRAME_SIZE_ERROR,
     HEAD_BYTES,
     HEADERS,
+    INTERNAL_ERROR,
     LIST_SIZE,
     MOST_STREAMS,
     PREFACE,
@@ -48,6 +50,8 @@ from gyrostat_front.session import STREAM_MASK, Session
 if TYPE_CHECKING:
     from gyrostat_front.host import Host
 
+log = logging.getLogger("gyrostat_front")
+
 
 class Block:
     """A header block that has begun and goes on in CONTINUATION."""
@@ -62,6 +66,7 @@ class Connection(Session, asyncio.Protocol):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         limits = host.limits
+        self._most_streams = limits.streams
         self._decoder = Decoder(limits.header_list_bytes)
         self._memo = self._decoder.memo
         self._room = self._window = limits.connection_window_bytes
@@ -96,7 +101,8 @@ class Connection(Session, asyncio.Protocol):
     def pause_writing(self) -> None:
         self.sender.paused = True
         # Answers to pings and settings would heap up: a peer that does not read is not read.
-        self.transport.pause_reading()
+        if not self.closing:
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self.sender.paused = False
@@ -124,6 +130,9 @@ class Connection(Session, asyncio.Protocol):
                 self._rest = b""
         except Violation as error:
             self.refuse(error.code, error.text)
+        except Exception:  # a fault of ours ends this connection, not the server
+            log.exception("a fault in the front")
+            self.refuse(INTERNAL_ERROR, "internal error")
         finally:
             sender.reading = False
         sender.flush()
@@ -231,16 +240,25 @@ class Connection(Session, asyncio.Protocol):
             self.gap = stream - 2
         self.last = stream
         host = self.host
-        full = len(self.streams) >= host.limits.streams or self.sender.unsent_bytes > host.limits.unsent_bytes
-        if full or self.last_taken is not None:
+        if len(self.streams) >= self._most_streams or self.last_taken is not None or self._full():
             self._turn_away(stream, ended)
             return
+        host.streams += 1
         call = self.streams[stream] = Call(self, self.sender, stream, headers, self.heard)
         call.ended = ended
         if headers.odd and answer_oddity(call):
             return
         if ended or headers.path not in host.lanes:
             host.general(call)
+
+    def _full(self) -> bool:
+        """Too much of everybody's is open, or waits to be sent."""
+        host, limits = self.host, self.host.limits
+        return (
+            host.streams >= limits.all_streams
+            or self.sender.unsent_bytes > limits.unsent_bytes
+            or host.unsent_bytes > limits.all_unsent_bytes
+        )
 
     def _turn_away(self, stream: int, ended: bool) -> None:
         """REFUSED_STREAM: nothing was done, the peer may try again elsewhere."""

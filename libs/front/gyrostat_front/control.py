@@ -113,9 +113,11 @@ def _rst_stream(connection: Connection, flags: int, stream: int, payload: bytes)
         raise Violation(PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
     if len(payload) != 4:
         raise Violation(FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
-    connection.left.pop(stream, None)
     call = connection.streams.get(stream)
     if call is None:
+        if stream in connection.left:  # it ended here before the peer's last word, and this is that
+            del connection.left[stream]
+            return
         connection.odd(connection.oddities)
         return
     connection.odd(connection.resets)

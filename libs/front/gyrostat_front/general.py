@@ -77,12 +77,8 @@ class _Running:
 
     def expired(self) -> None:
         """The deadline is past: the caller has given up, so does the method."""
-        call = self._call
-        if not call.done:
-            on_gone = call.on_gone
-            call.fail(DEADLINE_EXCEEDED, "Deadline Exceeded")
-            if on_gone is not None:
-                on_gone()
+        if not self._call.done:
+            self._call.expire()
 
     async def run(self, resolve: Resolve) -> None:
         call = self._call
@@ -149,7 +145,12 @@ async def _requests(context: Context) -> AsyncIterator[Any]:
 
 async def _only(context: Context, call: Call) -> Any:
     """The one request; more or fewer are the caller's fault."""
-    request = await context.next_request()
-    if request is None or await call.receive() is not None:
+    try:
+        async with asyncio.timeout(None if call.deadline is not None else call.connection.host.limits.request_s):
+            request = await context.next_request()
+            more = await call.receive()
+    except TimeoutError:
+        raise Unreadable(DEADLINE_EXCEEDED, "the request did not come in time") from None
+    if request is None or more is not None:
         raise Unreadable(UNIMPLEMENTED, "this method takes exactly one request")
     return request

@@ -64,14 +64,14 @@ class Headers:
             return "large"
         if kinds.get(METHOD) != b"POST" or not self.path or SCHEME not in kinds:
             return "method"
-        if LENGTH in kinds or kinds.get(TE, b"trailers") != b"trailers":
-            return "length"
         kind = kinds.get(CONTENT_TYPE, b"")
         if kind != b"application/grpc" and not _TYPE.fullmatch(kind):
             return "type"
         if self.encoding not in (IDENTITY, GZIP):
             return "encoding"
-        return "timeout" if self.timeout_s is not None and self.timeout_s <= 0 else ""
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            return "timeout"
+        return "length" if LENGTH in kinds or kinds.get(TE, b"trailers") != b"trailers" else ""
 
     def raw(self, name: str) -> bytes:
         """The last value of a field; empty when there is none."""

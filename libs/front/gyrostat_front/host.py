@@ -25,7 +25,7 @@ class Host:
         self.loop, self.limits, self.now = loop, limits, loop.time
         self.lanes: dict[bytes, Lane] = {}
         self.connections: set[Connection] = set()
-        self.held_bytes = 0
+        self.held_bytes = self.unsent_bytes = self.streams = 0
         self.general = general
         """Takes a call that no lane does, from its header block on or whole."""
         self.refused: dict[str, int] = {}

@@ -41,6 +41,8 @@ class Limits:
     """Frames of one header block after the first."""
     streams: int = 1024
     """Open on one connection, advertised: more are REFUSED_STREAM."""
+    all_streams: int = 65_536
+    """Open on all connections: more are REFUSED_STREAM."""
     connections: int = 10_000
     """More are closed at once."""
     stream_window_bytes: int = 1024 * 1024
@@ -53,6 +55,8 @@ class Limits:
     """The same of all connections."""
     unsent_bytes: int = 64 * 1024 * 1024
     """Of replies that a connection does not take: beyond it new streams are REFUSED_STREAM."""
+    all_unsent_bytes: int = 1024 * 1024 * 1024
+    """The same of all connections."""
     unread_bytes: int = 1024 * 1024
     """Of output in the transport: beyond it we read no more from this peer until it reads."""
 

@@ -123,12 +123,13 @@ class Sender:
                 return
             outbox = call.outbox = Outbox()
         outbox.chunks.append(memoryview(chunk))
-        self.unsent_bytes += len(chunk)
+        self._count(len(chunk))
         self.waiting[call.stream] = call
         self.pump()
 
     def end(self, call: Call, trailer: bytes) -> None:
         """The trailer behind everything else; then the stream is over."""
+        call.said = True
         if call.outbox is not None:
             call.outbox.trailer = trailer
             return
@@ -146,9 +147,13 @@ class Sender:
         if outbox is None:
             return
         call.outbox = None
-        self.unsent_bytes -= sum(len(chunk) for chunk in outbox.chunks)
+        self._count(-sum(len(chunk) for chunk in outbox.chunks))
         if outbox.drained is not None and not outbox.drained.done():
             outbox.drained.set_result(None)
+
+    def _count(self, more: int) -> None:
+        self.unsent_bytes += more
+        self._host.unsent_bytes += more
 
     def _last(self, call: Call, block: bytes) -> None:
         self._fields(call.stream, END_STREAM, block)
@@ -225,7 +230,7 @@ class Sender:
                 outbox.chunks.popleft()
             else:
                 outbox.chunks[0] = chunk[room:]
-            self.unsent_bytes -= len(part)
+            self._count(-len(part))
             self._frame(call, part)
             room = len(part)
         elif outbox.chunks:

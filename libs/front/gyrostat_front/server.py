@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from gyrostat_front import addresses
 from gyrostat_front.connection import Connection
 from gyrostat_front.general import General
 from gyrostat_front.host import Host, Lane
 from gyrostat_front.limits import Limits
 from gyrostat_front.watch import LOOK_EVERY_S, Watched
 
-BACKLOG = 1024
 ALPN = "h2"
 LOOK_S, CLOSE_S = 0.01, 1.0
 
@@ -62,23 +62,8 @@ class Server:
         return self._bind(address, context)
 
     def _bind(self, address: str, context: ssl.SSLContext | None) -> int:
-        if address.startswith("unix:"):
-            bound = socket.socket(socket.AF_UNIX)
-            _listen(bound, address.removeprefix("unix:"))
-            self._sockets.append((bound, context))
-            return 1
-        host, _, text = address.rpartition(":")
-        port = int(text)
-        for family, kind, protocol, _, name in socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            bound = socket.socket(family, kind, protocol)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "[::]"))
-            _listen(bound, (name[0], port, *name[2:]))
-            self._sockets.append((bound, context))
-            port = bound.getsockname()[1]
+        port, bound = addresses.bound(address)
+        self._sockets += ((one, context) for one in bound)
         return port
 
     # ---- while it runs ----------------------------------------------------------------------------------------------
@@ -90,7 +75,11 @@ class Server:
             timeout_s = None if context is None else limits.handshake_s
             self._listening.append(
                 await loop.create_server(
-                    self._connection, sock=bound, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=timeout_s
+                    self._connection,
+                    sock=bound,
+                    backlog=addresses.BACKLOG,
+                    ssl=context,
+                    ssl_handshake_timeout=timeout_s,
                 )
             )
         self._sockets = []
@@ -122,7 +111,7 @@ class Server:
     @property
     def streams(self) -> int:
         """Calls open now."""
-        return sum(len(connection.streams) for connection in self._host.connections)
+        return self._host.streams
 
     @property
     def refused(self) -> Mapping[str, int]:
@@ -172,13 +161,3 @@ class Server:
         until = self._host.now() + most_s
         while true() and self._host.now() < until:  # noqa: ASYNC110 - streams need not tell it for this one moment
             await asyncio.sleep(LOOK_S)
-
-
-def _listen(bound: socket.socket, name: Any) -> None:
-    try:
-        bound.bind(name)
-        bound.listen(BACKLOG)
-        bound.setblocking(False)
-    except OSError:
-        bound.close()
-        raise

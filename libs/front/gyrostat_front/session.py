@@ -62,7 +62,8 @@ class Session:
     def over(self, call: Call) -> None:
         """The stream has ended here."""
         streams = self.streams
-        streams.pop(call.stream, None)
+        if streams.pop(call.stream, None) is not None:
+            self.host.streams -= 1
         self.answered += 1
         if call.outbox is not None:
             self.sender.forget(call)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from gyrostat_front.call import DEADLINE_EXCEEDED
 from gyrostat_front.frames import CANCEL, ENHANCE_YOUR_CALM, PING, SETTINGS_TIMEOUT, frame
 from gyrostat_front.session import STILL_THERE, Session
 
@@ -98,6 +97,6 @@ class Watched:
                 continue
             if call.deadline is not None:
                 if now > call.deadline:
-                    call.fail(DEADLINE_EXCEEDED, "Deadline Exceeded")
+                    call.expire()
             elif not call.ended and now - call.since > self._limits.request_s:
                 call.reset(CANCEL)
