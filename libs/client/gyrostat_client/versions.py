@@ -52,6 +52,7 @@ class AsyncVersions:
         onnx: Path | bytes,
         *,
         profile: Path | bytes | None = None,
+        warm_up: Path | bytes | None = None,
         run_id: str = "",
         gates: Iterable[model_pb2.GateResult] = (),
         cause: str = "",
@@ -61,15 +62,19 @@ class AsyncVersions:
         hold: bool = False,
         request_id: str = "",
     ) -> registry_pb2.CreateModelVersionResponse:
-        """Uploads an ONNX file and registers it as the next version; one file of one run gives one version."""
+        """Uploads an ONNX file and registers it as the next version; one file of one run gives one version. `warm_up` are
+        samples as JSON (REST infer bodies) that it runs before it answers.
+        """
         artifact = await self.upload(onnx)
         profile_sha256 = (await self.upload(profile, name="profile.json")).sha256 if profile is not None else ""
+        samples = (await self.upload(warm_up, name="warm-up.json")).sha256 if warm_up is not None else ""
         derived = str(uuid5(NAMESPACE_URL, f"{model}/{run_id}/{artifact.sha256}")) if run_id else new_request_id()
         request = registry_pb2.CreateModelVersionRequest(
             request_id=request_id or derived,
             model=model,
             artifact_sha256=artifact.sha256,
             profile_sha256=profile_sha256,
+            warm_up_sha256=samples,
             run_id=run_id,
             gates=gates,
             cause=cause,

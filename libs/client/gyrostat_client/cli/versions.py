@@ -58,6 +58,7 @@ def show_version(ctx: typer.Context, version: Version, as_json: Json = False) ->
             "stage": f"{word(found, 'stage')}  {found.stage_reason}",
             "artifact": f"{found.artifact.sha256} ({size(found.artifact.size_bytes)})",
             "profile": found.profile.sha256,
+            "warm-up": found.warm_up.sha256,
             "run": found.run_id,
             "cause": found.cause,
             "loop": found.correlation_id,
@@ -80,6 +81,9 @@ def push_version(
     profile: Annotated[
         Path | None, typer.Option(help="Reference profile (JSON) to watch it against.", exists=True)
     ] = None,
+    warm_up: Annotated[
+        Path | None, typer.Option(help="Samples (JSON, REST infer bodies) to run before it answers.", exists=True)
+    ] = None,
     alias: Annotated[str, typer.Option(help="Free alias to point at it, such as v1.2.")] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
     hold: Annotated[bool, typer.Option("--hold", help="Register only, start no roll-out.")] = False,
@@ -91,7 +95,7 @@ def push_version(
 
     with session(ctx) as client:
         made = client.versions.push(
-            model, file, profile=profile, description=description, hold=hold, request_id=request_id
+            model, file, profile=profile, warm_up=warm_up, description=description, hold=hold, request_id=request_id
         )
         name = f"{made.version.model}:{made.version.number}"
         if alias:
