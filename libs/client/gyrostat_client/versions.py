@@ -62,8 +62,9 @@ class AsyncVersions:
         hold: bool = False,
         request_id: str = "",
     ) -> registry_pb2.CreateModelVersionResponse:
-        """Uploads an ONNX file and registers it as the next version; one file of one run gives one version. `warm_up` are
-        samples as JSON (REST infer bodies) that it runs before it answers.
+        """Uploads an ONNX file and registers it as the next version; one file of one run gives one version.
+
+        `warm_up` are samples as JSON (REST infer bodies) that it runs before it answers.
         """
         artifact = await self.upload(onnx)
         profile_sha256 = (await self.upload(profile, name="profile.json")).sha256 if profile is not None else ""
