@@ -73,7 +73,7 @@ async def open_one(settings: Settings) -> AsyncIterator[None]:
         beats = Beats(settings, replica, models, producer, lambda: _books(settings, spools))
         await stack.enter_async_context(running("heartbeat", beats.run(changed)))
         service = InferenceService(predict, models, lambda: health.look().reason, again=apply_plan.again)
-        await stack.enter_async_context(answering(server, rest, service))
+        await stack.enter_async_context(answering(server, rest, service, predict, models))
         yield
 
 

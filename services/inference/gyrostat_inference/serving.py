@@ -13,6 +13,7 @@ from typing import Any
 from gyrostat_common import oip, rpc, telemetry
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.errors import Unavailable
+from gyrostat_front import Server
 from gyrostat_inference.clients import RegistryArtifacts
 from gyrostat_inference.domain.admission import Bounds
 from gyrostat_inference.domain.books import Written
@@ -21,6 +22,7 @@ from gyrostat_inference.domain.plan import Plan
 from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.events import plans
 from gyrostat_inference.service import metrics
+from gyrostat_inference.service.lane import PATH, InferLane
 from gyrostat_inference.service.protocol import QUIET, InferenceService
 from gyrostat_inference.service.rest import Rest
 from gyrostat_inference.settings import Settings
@@ -60,6 +62,11 @@ def plan_files(settings: Settings) -> PlanFiles:
 def key_of(settings: Settings) -> bytes:
     """The key of hashed inputs; made and kept where the site gave none."""
     return hash_key(Path(settings.cache_folder) / "hash.key", settings.hash_key.get_secret_value())
+
+
+def trials_folder(settings: Settings) -> Path:
+    """What trials said, while a replica of several workers runs."""
+    return Path(settings.cache_folder) / "trials"
 
 
 def applying_plans(
@@ -107,9 +114,14 @@ async def predicting(settings: Settings, models: LiveModels, spools: Spools, roo
 
 
 @asynccontextmanager
-async def answering(server: rpc.Server, rest: Rest, service: InferenceService) -> AsyncIterator[None]:
-    """Calls are let in while the block runs, over gRPC and REST."""
+async def answering(
+    server: rpc.Server, rest: Rest, service: InferenceService, predict: Predict, models: LiveModels
+) -> AsyncIterator[None]:
+    """Calls are let in while the block runs, over gRPC and REST; ModelInfer by its lane where the front has lanes."""
     served = rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)
+    front = server.transport
+    if isinstance(front, Server):
+        front.add_lane(PATH, InferLane(predict, models, lambda: server.answering))
     async with rest.serving(service), server.serving([served], [oip.POOL]):
         yield
 

@@ -65,6 +65,9 @@ class Work:
     async def follow(self, raw: bytes) -> None:
         await self._apply_plan.follow(decode_plan(raw), raw)
 
+    async def again(self, model: str) -> None:
+        await self._apply_plan.again(model)
+
     def states(self) -> Mapping[str, ModelState]:
         return states_of(self._models, self._apply_plan.tried)
 
@@ -147,12 +150,12 @@ async def open_worker(
         health.need(lambda: station.reason)
         health.need(models.not_ready)
         health.alarms(lambda: station.problems)
-        health.parts(lambda: {live.plan.model: live.ready for live in models.models()})
+        health.parts(models.answering)
 
         predict = await stack.enter_async_context(predicting(settings, models, spools, room))
-        service = InferenceService(predict, models, lambda: health.look().reason, WholeReplica(station))
+        service = InferenceService(predict, models, lambda: health.look().reason, WholeReplica(station), station.again)
         await stack.enter_async_context(running("serve the supervisor", station.run(changed)))
-        await stack.enter_async_context(answering(server, rest, service))
+        await stack.enter_async_context(answering(server, rest, service, predict, models))
         receiver.open()
         stack.callback(receiver.close)
         yield
