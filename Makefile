@@ -9,8 +9,8 @@ export PYTHONPATH := $(CURDIR)/examples
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check lint format unit contract integration e2e chaos chaos-full fuzz bench protos events-doc \
-	lock kafka kafka-libs up down status check-settings clean distclean
+.PHONY: help setup demo test check lint format unit contract integration e2e chaos chaos-full fuzz fuzz-long h2spec interop bench \
+	protos events-doc lock kafka kafka-libs up down status check-settings clean distclean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | \
@@ -66,6 +66,15 @@ chaos-full: $(STAMPS)/python $(STAMPS)/kafka-classes ## the same, longer (15 min
 fuzz: $(STAMPS)/python ## a minute of broken input for all that reads from outside (ARGS="--seconds 600 --seed 7")
 	$(PY) tools/tiers.py fuzz $(ARGS)
 
+fuzz-long: $(STAMPS)/python ## the same for ten minutes; what is found to lead further is kept in build/fuzz
+	$(PY) tools/tiers.py fuzz --seconds 600 $(ARGS)
+
+h2spec: $(STAMPS)/python $(STAMPS)/gotools ## HTTP/2 conformance of the front (ARGS="--front grpcio", "--inference", "--address HOST:PORT")
+	$(PY) tests/interop/h2spec.py $(ARGS)
+
+interop: $(STAMPS)/python $(STAMPS)/gotools $(STAMPS)/clients ## grpc-go, grpc-java and grpc-js against both fronts (ARGS="--front own --client go")
+	$(PY) tests/interop/run.py $(ARGS)
+
 bench: $(STAMPS)/python $(STAMPS)/kafka-classes ## speed and size: prints figures, asserts nothing about time
 	for bench in tests/bench/bench_*.py; do $(PY) $$bench || exit 1; done
 
@@ -116,6 +125,12 @@ $(STAMPS)/objects: deploy/objects/pom.xml tools/setup
 
 $(STAMPS)/postgres: tools/setup
 	tools/setup postgres
+
+$(STAMPS)/gotools: $(wildcard tests/interop/go/*/go.*) tools/setup
+	tools/setup gotools
+
+$(STAMPS)/clients: tests/interop/java/pom.xml tests/interop/js/package-lock.json tools/setup
+	tools/setup clients
 
 clean: ## remove what tests, demo and `make up` left behind; keep the set-up
 	rm -rf data build/demo build/test .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

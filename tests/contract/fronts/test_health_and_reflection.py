@@ -47,10 +47,11 @@ async def test_reflection_lists_and_describes(channel: grpc.aio.Channel):
     asked = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=NAME),
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol="no.such.thing"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{NAME}.ModelInfer"),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=f"{NAME}.ModelSing"),
     ]
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    listed, described, missing = [reply async for reply in stub.ServerReflectionInfo(iter(asked))]
+    listed, described, by_method, missing = [reply async for reply in stub.ServerReflectionInfo(iter(asked))]
     names = {service.name for service in listed.list_services_response.service}
     assert names >= {NAME, BYTES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
     files = [
@@ -59,4 +60,5 @@ async def test_reflection_lists_and_describes(channel: grpc.aio.Channel):
     ]
     methods = {f"{file.package}.{one.name}": [m.name for m in one.method] for file in files for one in file.service}
     assert "ModelInfer" in methods[NAME]
+    assert by_method.file_descriptor_response == described.file_descriptor_response
     assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -15,6 +15,11 @@ from support.echo import ABORTED_TEXT, NAME, a_request, an_echo
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 
 
+def raw_call(channel: Any, path: str) -> Any:
+    """A callable whose messages are bytes."""
+    return channel.unary_unary(path)
+
+
 async def failed(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
@@ -52,7 +57,7 @@ async def test_a_status_may_be_set_without_an_exception(stub: oip.Stub):
 
 @pytest.mark.parametrize("path", [f"/{NAME}/ModelSing", "/nobody.Knows/This", "/"], ids=["method", "service", "root"])
 async def test_what_nobody_serves_is_unimplemented(channel: grpc.aio.Channel, path: str):
-    error = await failed(channel.unary_unary(path)(b"anything"))
+    error = await failed(raw_call(channel, path)(b"anything"))
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -62,7 +67,7 @@ async def test_a_method_that_the_servicer_lacks_is_unimplemented(stub: oip.Stub)
 
 
 async def test_bytes_that_are_no_message_fail_that_call_alone(channel: grpc.aio.Channel, stub: oip.Stub):
-    error = await failed(channel.unary_unary(f"/{NAME}/ModelInfer")(b"\xff\xff\xff"))
+    error = await failed(raw_call(channel, f"/{NAME}/ModelInfer")(b"\xff\xff\xff"))
     assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNKNOWN)
     assert (await stub.ServerLive(oip.ServerLiveRequest())).live
 

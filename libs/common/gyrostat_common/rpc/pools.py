@@ -27,7 +27,14 @@ class JoinedPools:
         return self._first(lambda pool: pool.FindFileByName(name))
 
     def FindFileContainingSymbol(self, symbol: str) -> Any:
-        return self._first(lambda pool: pool.FindFileContainingSymbol(symbol))
+        try:
+            return self._first(lambda pool: pool.FindFileContainingSymbol(symbol))
+        except KeyError:
+            # Protobuf's pools do not know methods as symbols, and clients of reflection ask for them.
+            service, _, method = symbol.rpartition(".")
+            return self._first(
+                lambda pool: pool.FindServiceByName(service).methods_by_name[method]
+            ).containing_service.file
 
     def FindMessageTypeByName(self, name: str) -> Any:
         return self._first(lambda pool: pool.FindMessageTypeByName(name))
