@@ -262,17 +262,21 @@ class Connection(Session, asyncio.Protocol):
 
     def _turn_away(self, stream: int, ended: bool) -> None:
         """REFUSED_STREAM: nothing was done, the peer may try again elsewhere."""
-        if self.last_taken is not None and stream > self.last_taken:
-            return  # it was told, by GOAWAY
+        if self._told(stream):
+            return
         self.odd(self.resets)
         self.sender.write(reset(stream, REFUSED_STREAM))
         if not ended:
             self.leave(stream)
 
+    def _told(self, stream: int) -> bool:
+        """A GOAWAY has said that this one is not answered; the peer tries it elsewhere, unless we say any more."""
+        return self.last_taken is not None and stream > self.last_taken
+
     def _trailers(self, stream: int, headers: Headers, ended: bool) -> None:
         call = self.streams.get(stream)
         if call is None:
-            if stream in self.left:
+            if stream in self.left or self._told(stream):
                 return
             if not stream & 1 or stream == 0 or stream <= self.gap:
                 raise Violation(PROTOCOL_ERROR, "a new stream with an old or even number")
@@ -298,7 +302,7 @@ class Connection(Session, asyncio.Protocol):
         call = self.streams.get(stream)
         if call is None:
             self.odd(self.oddities)
-            if stream not in self.left:
+            if stream not in self.left and not self._told(stream):
                 self.sender.write(reset(stream, STREAM_CLOSED))
         elif call.ended:
             self.broken(call, Broken(STREAM_CLOSED, "DATA behind the end"))
