@@ -197,6 +197,19 @@ async def test_any_worker_tells_what_all_have_counted_also_those_that_are_gone()
         assert family.samples == [("lines_total", {"model": "lines"}, 3.0)]
 
 
+async def test_what_could_not_be_loaded_is_tried_again_by_all():
+    async with a_replica(workers=3) as replica:
+        await all_up(replica)
+        lines = [await replica.connect() for _ in range(3)]
+        await lines[1].ask("again")
+        for line in lines:
+            await eventually(lambda line=line: asks(line, "agains", "1"))
+
+
+async def asks(line: Line, question: str, wanted: str) -> bool:
+    return await line.ask(question) == wanted
+
+
 async def test_at_the_end_calls_in_flight_are_answered():
     async with a_replica() as replica:
         await all_up(replica)

@@ -1,7 +1,8 @@
 """A worker whose front is lines of text, to try the crew without graphs: `python -m support.line_worker`.
 
 `who` answers its number, `plan` the revision it serves, `hang` stops its loop for good, `die` ends it at once, `wait`
-answers when it is told to end; a plan is its revision as text, and one that is odd takes a worker two turns.
+answers when it is told to end, `again` has all try again, `agains` answers how often it did. A plan is its revision as
+text.
 """
 
 from __future__ import annotations
@@ -63,10 +64,14 @@ class LineWork:
 
     def __init__(self) -> None:
         self.revision, self.counted, self.changed = 0, Counters(), asyncio.Event()
+        self.tried_again = 0
 
     async def follow(self, raw: bytes) -> None:
         self.revision = int(raw)
         self.changed.set()
+
+    async def again(self, model: str) -> None:
+        self.tried_again += 1
 
     def states(self) -> Mapping[str, ModelState]:
         if not self.revision:
@@ -95,7 +100,7 @@ async def main(number: int, ends: tuple[int, int]) -> None:
     told, work = asyncio.Event(), LineWork()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     channel = await Channel.over(socket.socket(fileno=ends[0]))
-    wholes: list[WholeReplica] = []
+    stations: list[Station] = []
 
     async def answer(line: str) -> str:
         work.counted.ran(1, 1)
@@ -106,14 +111,16 @@ async def main(number: int, ends: tuple[int, int]) -> None:
         if line == "wait":
             await told.wait()
         if line == "total":
-            counters = await wholes[0].counters()
+            counters = await WholeReplica(stations[0]).counters()
             return str(sum(each.executions for each in counters.values()))
-        return {"plan": f"{work.revision}"}.get(line, f"{number}")
+        if line == "again":
+            await stations[0].again("lines")
+        return {"plan": f"{work.revision}", "agains": f"{work.tried_again}"}.get(line, f"{number}")
 
     front = LineFront(answer)
     receiver = Receiver(socket.socket(fileno=ends[1]), lambda _, connection: front.adopt(connection))
     station = Station(channel, front, receiver, work, told)
-    wholes.append(WholeReplica(station))
+    stations.append(station)
     receiver.open()
     serving = asyncio.create_task(station.run(work.changed))
     await told.wait()

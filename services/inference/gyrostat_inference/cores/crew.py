@@ -16,6 +16,7 @@ from gyrostat_common import telemetry
 from gyrostat_inference.cores.channel import Channel, ChannelLost
 from gyrostat_inference.cores.handing import handed
 from gyrostat_inference.cores.messages import (
+    Again,
     Ask,
     Beat,
     Close,
@@ -315,6 +316,9 @@ class Crew:
             case Want():
                 with suppress(asyncio.QueueFull):  # whoever wanted it gives up after a second
                     self._wants.put_nowait((worker, message.number))
+            case Again():
+                for number in self._workers.keys() - {worker.number}:
+                    self._post(number, message)
             case Up():
                 worker.up = True
                 if self._word is not None:

@@ -70,6 +70,13 @@ class Totals(_Message):
     applied: list[Applied]
 
 
+class Again(_Message):
+    """Try now what could not be loaded of a model; said by a worker for the others, and passed on to them."""
+
+    kind: Literal["again"] = "again"
+    model: str
+
+
 class Close(_Message):
     """Finish what is in flight and end."""
 
@@ -121,8 +128,8 @@ class Want(_Message):
     number: int
 
 
-FromSupervisor = Plan | Word | Ask | Totals | Close
-FromWorker = Up | Beat | States | Said | Want
+FromSupervisor = Plan | Word | Ask | Totals | Again | Close
+FromWorker = Up | Beat | States | Said | Want | Again
 _ANY: TypeAdapter[FromSupervisor | FromWorker] = TypeAdapter(
     Annotated[FromSupervisor | FromWorker, Field(discriminator="kind")]
 )

@@ -5,14 +5,16 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from gyrostat_common import telemetry
-from gyrostat_common.errors import Unavailable
+from gyrostat_common.errors import GyrostatError, Unavailable
 from gyrostat_inference.cores.channel import Channel, ChannelLost
 from gyrostat_inference.cores.handing import Receiver
 from gyrostat_inference.cores.messages import (
+    Again,
     Ask,
     Beat,
     Close,
@@ -50,6 +52,7 @@ class Work(Protocol):
     """What this worker does beside."""
 
     async def follow(self, raw: bytes) -> None: ...
+    async def again(self, model: str) -> None: ...
     def states(self) -> Mapping[str, ModelState]: ...
     def not_ready(self) -> str | None: ...
     def counters(self) -> Mapping[tuple[str, int], Counters]: ...
@@ -78,6 +81,7 @@ class Station:
         self._counted: dict[tuple[str, int], tuple[int, int, int]] = {}
         self._wants: dict[int, asyncio.Future[Totals]] = {}
         self._last_want = 0
+        self._trying: set[asyncio.Task[None]] = set()
 
     async def run(self, changed: asyncio.Event) -> None:
         """Until the worker is to end. `changed` is set when what it serves has changed."""
@@ -103,6 +107,15 @@ class Station:
         finally:
             self._wants.pop(number, None)
 
+    async def again(self, model: str) -> None:
+        """Tries now what could not be loaded, here and in the other workers. Raises what `Work.again` does."""
+        self._post(Again(model=model))
+        await self.work.again(model)
+
+    async def _try_again(self, model: str) -> None:
+        with suppress(GyrostatError):  # what is not loaded is told with the states
+            await self.work.again(model)
+
     def _post(self, message: FromWorker) -> None:
         try:
             self.channel.post(message)
@@ -125,6 +138,9 @@ class Station:
                 self.reason, self.problems = message.reason, message.problems
             case Ask():
                 self._say(message)
+            case Again():
+                self._trying.add(task := asyncio.create_task(self._try_again(message.model), name="try again"))
+                task.add_done_callback(self._trying.discard)
             case Totals():
                 wanted = self._wants.get(message.number)
                 if wanted is not None and not wanted.done():
