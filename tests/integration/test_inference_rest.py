@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
+import pytest
 
 from gyrostat_common import oip
 from gyrostat_common.settings import KafkaSettings
+from support.attacks import an_endless_loop
 from support.graphs import a_plan, a_scorer
 from support.inference import Place, a_service, payload
 
@@ -25,6 +29,30 @@ BODY = {
     ],
 }
 TRACE = f"00-{uuid.uuid4().hex}-00f067aa0ba902b7-01"
+
+
+async def test_a_late_request_is_told_so_and_a_caller_who_goes_takes_its_run_along(
+    fresh_kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    endless = an_endless_loop()
+    place = Place(tmp_path, fresh_kafka, options={"longest_run_s": 3600})
+    await place.store(endless, FLIGHTS)
+    base = f"http://127.0.0.1:{place.rest_port}"
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}]}
+    async with a_service(place) as caller, aiohttp.ClientSession(base) as session:
+        await caller.plan(a_plan("flights", 1, FLIGHTS.planned(1)))
+        await caller.plan(a_plan("endless", 1, endless.planned(1)))
+        late = session.post("/v2/models/endless/infer", json=body, headers={"gyrostat-timeout-ms": "300"})
+        async with late as reply:
+            assert (reply.status, "took too long" in (await reply.json())["error"]) == (504, True)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3), session.post("/v2/models/endless/infer", json=body):
+                pass
+        async with session.post("/v2/models/flights/infer", json=BODY) as reply:
+            assert reply.status == 200
+        used = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - used < 0.4, "nobody computes for callers who are gone"
 
 
 async def test_a_rest_request_is_answered_recorded_and_counted_as_a_grpc_one(
@@ -54,4 +82,5 @@ async def test_a_rest_request_is_answered_recorded_and_counted_as_a_grpc_one(
     assert [value for values in inputs for value in values] == [1.0, 2.0] * 2
     assert {entity for frame in frames for entity in frame.entities} == {"", "e-7"}
     ids = b"".join(frame.prediction_ids for frame in frames)
+    assert [trace.traceparent for frame in frames for trace in frame.traces] == [TRACE] * 2
     assert uuid.UUID(by_rest["parameters"]["gyrostat_prediction_id"]).bytes in ids
