@@ -79,9 +79,9 @@ async def handed_over(workers: int, connections: int) -> list[int]:
         given[number] += handed(ends[number][0], door, connection)
         return True
 
-    listener = bound("127.0.0.1:0")
+    (listener,) = bound("127.0.0.1:0")
     port = listener.getsockname()[1]
-    doors = Doors({GRPC: listener}, offer)
+    doors = Doors({GRPC: [listener]}, offer)
     doors.open()
     callers = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
     await came.wait()

@@ -82,12 +82,12 @@ async def start(number: int, channel: int, doors: int) -> asyncio.subprocess.Pro
 
 @asynccontextmanager
 async def a_replica(workers: int = 2, hung_s: float = 30.0) -> AsyncIterator[Replica]:
-    listener, cache = bound("127.0.0.1:0"), NoDisk()
+    (listener,), cache = bound("127.0.0.1:0"), NoDisk()
     crew = Crew(start, workers, hung_s)
     handing = HandDown(crew.give, cache, Silent(), lambda: None)
     handing.awaited(range(workers))
     running = asyncio.create_task(crew.run(handing))
-    doors = Doors({GRPC: listener}, crew.hand)
+    doors = Doors({GRPC: [listener]}, crew.hand)
     doors.open()
     try:
         yield Replica(crew, handing, listener.getsockname()[1], cache)

@@ -25,10 +25,11 @@ from gyrostat_inference.domain.plan import Plan
 from gyrostat_inference.events import plans
 from gyrostat_inference.replica import Beats, Readiness, filling, replica_name, room_of, shipping
 from gyrostat_inference.service import metrics
-from gyrostat_inference.serving import key_of, plan_files, running
+from gyrostat_inference.serving import key_of, plan_files, running, trials_folder
 from gyrostat_inference.settings import Settings, environ_of
 from gyrostat_inference.store.shipping import read_books
 from gyrostat_inference.store.spool import Room
+from gyrostat_inference.store.trials import clear_trials
 from gyrostat_inference.usecases.hand_down import HandDown
 
 log = telemetry.get_logger("inference")
@@ -55,11 +56,13 @@ async def open_replica(settings: Settings) -> AsyncIterator[None]:
         await stack.enter_async_context(
             telemetry.serve_metrics(settings.metrics_address, health, lambda: crew.ask(metrics=True))
         )
-        listeners = {GRPC: stack.enter_context(closing(bound(settings.grpc_address)))}
-        if settings.rest_address:
-            listeners[REST] = stack.enter_context(closing(bound(settings.rest_address)))
+        listeners: dict[str, list[socket.socket]] = {}
+        for door, address in ((GRPC, settings.grpc_address), (REST, settings.rest_address)):
+            if address:
+                listeners[door] = [stack.enter_context(closing(one)) for one in bound(address)]
         replica, changed = replica_name(settings), asyncio.Event()
         key_of(settings)  # made here if it is not there, so that all workers have the same
+        clear_trials(trials_folder(settings))
         room = room_of(settings)
         stack.enter_context(metrics.exposed(LiveModels(), lambda: room.used_ratio))
         shipper = await stack.enter_async_context(shipping(settings, replica))
@@ -91,12 +94,13 @@ async def open_replica(settings: Settings) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _accepting(listeners: Mapping[str, socket.socket], crew: Crew, health: Health) -> AsyncIterator[None]:
+async def _accepting(listeners: Mapping[str, list[socket.socket]], crew: Crew, health: Health) -> AsyncIterator[None]:
     """Connections are let in while the block runs; then health says no, and no more come in."""
     doors = Doors(listeners, crew.hand)
     health.opened()
     doors.open()
-    log.info("serving", addresses=[listener.getsockname()[:2] for listener in listeners.values()], workers=crew.count)
+    names = [listener.getsockname() for each in listeners.values() for listener in each]
+    log.info("serving", addresses=names, workers=crew.count)
     try:
         yield
     finally:

@@ -4,40 +4,27 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from gyrostat_common import telemetry
 from gyrostat_common.errors import CannotStart
+from gyrostat_front import addresses
 
 log = telemetry.get_logger("inference.cores")
-BACKLOG, BURST, PAUSE_S = 1024, 64, 0.05
+BURST, PAUSE_S = 64, 0.05
 GRPC, REST = "g", "r"
 """The doors: what is spoken behind them. One letter, because it travels with each connection."""
 Offer = Callable[[str, socket.socket], bool]
 """Takes a connection of a door; false while nobody can."""
 
 
-def bound(address: str) -> socket.socket:
-    """Listens on host:port, alone. Raises CannotStart."""
-    host, _, port = address.rpartition(":")
+def bound(address: str) -> list[socket.socket]:
+    """Listening sockets for all that the address stands for. Raises CannotStart."""
     try:
-        found = socket.getaddrinfo(
-            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, proto, _, place = found[0]
-        listener = socket.socket(family, kind, proto)
+        return addresses.bound(address)[1]
     except (OSError, ValueError) as error:
-        raise CannotStart(f"cannot listen on {address}: {error}; workers need host:port") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
         raise CannotStart(f"cannot listen on {address}: stop what uses the port or choose another address") from error
-    listener.setblocking(False)
-    return listener
 
 
 class Doors:
@@ -45,54 +32,53 @@ class Doors:
     the kernel's queue holds them.
     """
 
-    def __init__(self, listeners: Mapping[str, socket.socket], offer: Offer) -> None:
-        self._listeners, self._offer = dict(listeners), offer
-        self._held: dict[str, socket.socket] = {}
-        self._loop = asyncio.get_running_loop()
-        self._pauses: dict[str, asyncio.TimerHandle] = {}
+    def __init__(self, listeners: Mapping[str, Sequence[socket.socket]], offer: Offer) -> None:
+        self._doors = {listener: door for door, each in listeners.items() for listener in each}
+        self._offer, self._loop = offer, asyncio.get_running_loop()
+        self._held: dict[socket.socket, socket.socket] = {}
+        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def open(self) -> None:
-        for door in self._listeners:
-            self._resume(door)
+        for listener in self._doors:
+            self._resume(listener)
 
     def shut(self) -> None:
         """No more connections; one that nobody took is closed."""
         for pause in self._pauses.values():
             pause.cancel()
-        for listener in self._listeners.values():
+        for listener in self._doors:
             self._loop.remove_reader(listener)
             listener.close()
         for held in self._held.values():
             held.close()
-        self._listeners, self._held = {}, {}
+        self._doors, self._held = {}, {}
 
-    def _resume(self, door: str) -> None:
-        self._pauses.pop(door, None)
-        held = self._held.pop(door, None)
-        if held is not None and not self._offer(door, held):
-            self._held[door] = held
-            self._pause(door)
-            return
-        self._loop.add_reader(self._listeners[door], self._accept, door)
+    def _resume(self, listener: socket.socket) -> None:
+        self._pauses.pop(listener, None)
+        held = self._held.pop(listener, None)
+        if held is not None and not self._offer(self._doors[listener], held):
+            self._held[listener] = held
+            return self._pause(listener)
+        self._loop.add_reader(listener, self._accept, listener)
 
-    def _pause(self, door: str) -> None:
-        self._loop.remove_reader(self._listeners[door])
-        self._pauses[door] = self._loop.call_later(PAUSE_S, self._resume, door)
+    def _pause(self, listener: socket.socket) -> None:
+        self._loop.remove_reader(listener)
+        self._pauses[listener] = self._loop.call_later(PAUSE_S, self._resume, listener)
 
-    def _accept(self, door: str) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(BURST):
             try:
-                connection, _ = self._listeners[door].accept()
+                connection, _ = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in (errno.ECONNABORTED, errno.EPROTO):
                     continue
-                log.error("connection_not_accepted", door=door, error=str(error))  # e.g. no more open files
-                return self._pause(door)
-            if not self._offer(door, connection):
-                self._held[door] = connection
-                return self._pause(door)
+                log.error("connection_not_accepted", error=str(error))  # e.g. no more open files
+                return self._pause(listener)
+            if not self._offer(self._doors[listener], connection):
+                self._held[listener] = connection
+                return self._pause(listener)
 
 
 def handed(through: socket.socket, door: str, connection: socket.socket) -> bool:
