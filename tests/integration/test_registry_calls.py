@@ -95,10 +95,6 @@ async def test_versions_that_cannot_be(registry: Registry) -> None:
     await refused(register(pb.CreateModelVersionRequest(model="ghost", artifact_sha256=good)), lost, "ghost")
     profile = pb.CreateModelVersionRequest(model="flights", artifact_sha256=good, profile_sha256=text)
     await refused(register(profile), bad, "not JSON")
-    samples = pb.CreateModelVersionRequest(model="flights", artifact_sha256=good, warm_up_sha256=text)
-    await refused(register(samples), bad, "the samples to warm up with: no JSON")
-    samples.warm_up_sha256 = "e" * 64
-    await refused(register(samples), lost, "nothing was uploaded")
     declared = pb.CreateModelVersionRequest(model="flights", artifact_sha256=good)
     declared.signature.inputs.add(name="y", datatype="FP32")
     await refused(register(declared), bad, "declared")
@@ -111,29 +107,6 @@ async def test_versions_that_cannot_be(registry: Registry) -> None:
     await refused(registry.stub.GetModelVersion(pb.GetModelVersionRequest(model="flights", version="best")), lost)
     await refused(registry.stub.GetPlan(pb.GetPlanRequest(model="flights")), lost, "not been live")
     await refused(registry.stub.Promote(pb.PromoteRequest(model="flights", number=9)), lost)
-
-
-async def test_engine_settings_and_samples_travel_in_the_plan(registry: Registry) -> None:
-    await registry.model()
-    engine = model_pb2.EngineSettings(deterministic=True, execution_providers=["CUDAExecutionProvider"])
-    engine.warm_up.rows.extend([1, 64])
-    await registry.stub.UpdateModelSpec(pb.UpdateModelSpecRequest(model="flights", spec=a_spec(engine=engine)))
-    samples = await registry.upload(b'{"inputs": []}', "warm-up.json")
-    made = await registry.stub.CreateModelVersion(
-        pb.CreateModelVersionRequest(
-            model="flights", artifact_sha256=await registry.upload(onnx_bytes()), warm_up_sha256=samples
-        )
-    )
-    assert made.version.warm_up.sha256 == samples
-    await registry.stub.Promote(pb.PromoteRequest(model="flights", number=1, force=True, reason="first"))
-    plan = (await registry.stub.GetPlan(pb.GetPlanRequest(model="flights"))).plan
-    assert (plan.champion.warm_up.sha256, plan.champion.warm_up.name) == (samples, "warm-up.json")
-    settled = plan.spec.engine
-    assert (settled.deterministic, list(settled.warm_up.rows), settled.batching.max_batch_rows) == (True, [1, 64], 256)
-    assert settled.optimization == model_pb2.GRAPH_OPTIMIZATION_ALL
-    wrong = a_spec(engine=model_pb2.EngineSettings(inter_op_threads=1000))
-    update = registry.stub.UpdateModelSpec(pb.UpdateModelSpecRequest(model="flights", spec=wrong))
-    await refused(update, grpc.StatusCode.INVALID_ARGUMENT, "spec.engine.inter_op_threads 1000: 1 to 256")
 
 
 async def test_archived_versions_stay_away_and_used_ones_cannot_be_archived(registry: Registry) -> None:

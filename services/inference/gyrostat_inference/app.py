@@ -38,13 +38,7 @@ async def open_one(settings: Settings) -> AsyncIterator[None]:
         stack.enter_context(telemetry.open_telemetry("inference", settings))
         # The addresses come first: a second replica must end here, before it touches spool, cache and plans.
         health = Health()
-        await stack.enter_async_context(telemetry.serve_metrics(settings.metrics_address, health))
-        server = await stack.enter_async_context(
-            rpc.listen(settings.grpc_address, health, transport=TRANSPORTS[settings.front])
-        )
-        rest = Rest(health)
-        if settings.rest_address:
-            await stack.enter_async_context(http.listening(settings.rest_address, rest.answer, http.Limits()))
+        server, rest = await stack.enter_async_context(_addresses(settings, health))
         replica = replica_name(settings)
         models, changed = LiveModels(), asyncio.Event()
         room = room_of(settings)
@@ -75,6 +69,20 @@ async def open_one(settings: Settings) -> AsyncIterator[None]:
         service = InferenceService(predict, models, lambda: health.look().reason, again=apply_plan.again)
         await stack.enter_async_context(answering(server, rest, service, predict, models))
         yield
+
+
+@asynccontextmanager
+async def _addresses(settings: Settings, health: Health) -> AsyncIterator[tuple[rpc.Server, Rest]]:
+    """Metrics, gRPC and REST: bound, and answering health."""
+    transport, rest = TRANSPORTS[settings.front], Rest(health)
+    async with (
+        telemetry.serve_metrics(settings.metrics_address, health),
+        rpc.listen(settings.grpc_address, health, transport=transport) as server,
+        AsyncExitStack() as twin,
+    ):
+        if settings.rest_address:
+            await twin.enter_async_context(http.listening(settings.rest_address, rest.answer, http.Limits()))
+        yield server, rest
 
 
 async def _books(settings: Settings, spools: Spools) -> list[Books]:
