@@ -3,7 +3,8 @@
 `.venv/bin/python tests/bench/bench_front.py [--runs 3] [--cpus 0,1] [--requests 80000]`: the server stays on the first
 processor, the load on the last. The load's bytes are made beforehand, as three kinds of clients write them: the same
 block every time; grpcio's, whose metadata vary without entering the table; nghttp2's, whose varying field enters it.
-Last, h2load where it is installed (Debian: nghttp2-client). Every reply is counted by its bytes. Asserts nothing.
+Last, h2load where it is installed (Debian: nghttp2-client). Beside them the ceiling: a protocol on the same loop that
+counts bytes and writes as many back. Every reply is counted by its bytes. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from support.measuring import arguments as measuring
 
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CONNECTIONS, STREAMS, BODY_BYTES = 8, 8, 140
+REPLY_BYTES = 9 + 32 + 9 + 5 + BODY_BYTES + 9 + 15
+REQUEST_BYTES = 9 + 6 + 9 + 5 + BODY_BYTES
 READY = "ready"
 
 
@@ -39,13 +42,27 @@ def echo(call: Call) -> bool:
     return True
 
 
+class Counting(asyncio.Protocol):
+    """What no front can go below: reads, and for each request that has come writes the bytes of a reply."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport, self._got = transport, 0
+        transport.write(frame(SETTINGS, 0, 0, bytes(24)) + bytes(13 + 9))
+
+    def data_received(self, data: bytes) -> None:
+        self._got += len(data)
+        count, self._got = divmod(self._got, REQUEST_BYTES)
+        self._transport.write(bytes(REPLY_BYTES * count))
+
+
 async def serve() -> None:
-    """Until killed; says its port."""
+    """Until killed; says its ports."""
     server = Server()
     server.add_lane(PATH.decode(), echo)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    print(READY, port, flush=True)
+    counting = await asyncio.get_running_loop().create_server(Counting, "127.0.0.1", 0)
+    print(READY, port, counting.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()
 
 
@@ -87,8 +104,6 @@ class Load(asyncio.Protocol):
             frame(HEADERS, END_HEADERS, 2 * n + 1, block_of(n)) + frame(DATA, END_STREAM, 2 * n + 1, body)
             for n in range(requests)
         ]
-        head, trailer = 9 + len(b"\x88" + hpack.field(b"content-type", b"application/grpc")), 9 + 15
-        self._reply_bytes = head + trailer + 9 + len(body)
         self._sent = self._got = self._preface = 0
         self.answered = 0
         self.done = asyncio.get_running_loop().create_future()
@@ -110,9 +125,9 @@ class Load(asyncio.Protocol):
             self._transport.write(frame(SETTINGS, ACK, 0))
             self._got -= self._preface
         self._got += len(data)
-        answered = max(0, self._got) // self._reply_bytes
+        answered = max(0, self._got) // REPLY_BYTES
         new, self.answered = answered - self.answered, answered
-        if answered == len(self._requests) and not self.done.done():
+        if answered >= len(self._requests) and not self.done.done():
             self.done.set_result(None)
         elif new and self._sent < len(self._requests):
             self._more(new)
@@ -165,18 +180,22 @@ def main() -> None:
     pinned = ["taskset", "-c", cpus[0]] if cpus[0] else []
     with subprocess.Popen([*pinned, sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        port = int(process.stdout.readline().split()[1])
+        port, counting = map(int, process.stdout.readline().split()[1:])
         server, requests = psutil.Process(process.pid), arguments.requests
         kinds: dict[str, Callable[[], object]] = {
-            name: (lambda made=made: uvloop.run(load(port, made, requests)))  # type: ignore[misc]
-            for name, made in CLIENTS.items()
+            "ceiling: bytes counted, none read": lambda: uvloop.run(load(counting, _repeating, requests))
         }
+        for name, made in CLIENTS.items():
+            kinds[name] = lambda made=made: uvloop.run(load(port, made, requests))  # type: ignore[misc]
         if shutil.which("h2load"):
             kinds["headers repeating, h2load"] = lambda: h2load(port, requests)
+        ceiling: Figure | None = None
         for name, work in kinds.items():
             measured(server, requests, work)
             values = tuple(measured(server, requests, work) for _ in range(arguments.runs))
-            print(Figure(name, "µs/call", values).line())
+            figure = Figure(name, "µs/call", values)
+            print(figure.line(ceiling))
+            ceiling = ceiling or figure
         process.terminate()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gyrostat_front import hpack
 from gyrostat_front.frames import CANCEL, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Broken, grant, reset
 from gyrostat_front.headers import GZIP, LENGTH, NOT_GRPC, Headers, fields_of, percent
-from gyrostat_front.messages import HEAD_BYTES, Inbox, Unreadable, compressed, decompressed, message_head
+from gyrostat_front.messages import Inbox, Unreadable, compressed, decompressed, message_head
 from gyrostat_front.sending import OK_HEAD, OK_TRAILER, Outbox, Sender
 
 if TYPE_CHECKING:
@@ -224,12 +224,3 @@ class Call:
         if not self.done:
             self.sender.write(reset(self.stream, code))
             self.vanish()
-
-
-def whole(payload: bytes) -> bool:
-    """One message in its five bytes of head, not compressed, and nothing else."""
-    return (
-        len(payload) >= HEAD_BYTES
-        and not payload[0]
-        and int.from_bytes(payload[1:HEAD_BYTES]) == len(payload) - HEAD_BYTES
-    )

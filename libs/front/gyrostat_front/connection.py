@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from gyrostat_front import control
-from gyrostat_front.call import RESOURCE_EXHAUSTED, Call, whole
+from gyrostat_front.call import RESOURCE_EXHAUSTED, Call
 from gyrostat_front.frames import (
     CONTINUATION,
     DATA,
@@ -42,7 +42,7 @@ from gyrostat_front.frames import (
 )
 from gyrostat_front.headers import Headers
 from gyrostat_front.hpack import Decoder
-from gyrostat_front.messages import Unreadable
+from gyrostat_front.messages import Unreadable, read_message
 from gyrostat_front.requests import answer_oddity
 from gyrostat_front.sending import Sender
 from gyrostat_front.session import STREAM_MASK, Session
@@ -169,24 +169,24 @@ class Connection(Session, asyncio.Protocol):
             length = high << 16 | low
             if length > most:
                 raise Violation(FRAME_SIZE_ERROR, "a frame larger than SETTINGS_MAX_FRAME_SIZE")
-            begin = at + HEAD_BYTES
-            end = begin + length
+            begin, end = at + HEAD_BYTES, at + HEAD_BYTES + length
             if end > size:
                 break
             at = end
             stream &= STREAM_MASK
             if self._block is not None:
                 self._continue(kind, flags, stream, data[begin:end])
-            elif kind == DATA and flags == END_STREAM:
+            elif kind == DATA and flags == END_STREAM and length >= 5:
                 call = streams.get(stream)
-                payload = data[begin:end]
-                if call is None or call.inbox is not None or call.ended or call.headers.odd or not whole(payload):
-                    self._data(flags, stream, payload)
+                compressed, whole = read_message(data, begin)
+                plain = whole == length - 5 and not compressed
+                if call is None or not plain or call.inbox is not None or call.ended or call.headers.odd:
+                    self._data(flags, stream, data[begin:end])
                     continue
                 self._room -= length
                 if self._room * 2 < self._window:
                     self._consent()
-                call.message = payload[5:]
+                call.message = data[begin + 5 : end]
                 call.ended = True
                 self.host.offer(call)
             elif kind == DATA:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 Pair = tuple[str, bytes]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -45,16 +45,29 @@ class Headers:
     `odd` is empty for a plain gRPC request without a content-length; else it says what has to be looked at.
     """
 
-    __slots__ = ("_values", "encoding", "kinds", "large", "odd", "pairs", "path", "timeout_s", "wrong")
+    # What is so in most blocks costs none of them anything.
+    timeout_s: float | None = None
+    odd = ""
+    _values: dict[str, bytes] | None = None
 
-    def __init__(self, pairs: list[Pair], kinds: Mapping[int, bytes], wrong: str, large: bool) -> None:
+    def __init__(self, pairs: list[Pair], kinds: dict[int, bytes], wrong: str, large: bool) -> None:
         self.pairs, self.kinds, self.wrong, self.large = pairs, kinds, wrong, large
         self.path = kinds.get(PATH, b"")
-        self.encoding = kinds.get(ENCODING, IDENTITY)
-        timeout = kinds.get(TIMEOUT)
-        self.timeout_s = None if timeout is None else timeout_of(timeout)
-        self._values: dict[str, bytes] | None = None
+        usual = kinds.get(METHOD) == b"POST" and kinds.get(CONTENT_TYPE) == b"application/grpc"
+        rare = TIMEOUT in kinds or LENGTH in kinds or ENCODING in kinds or SCHEME not in kinds or not self.path
+        if rare or not usual or wrong or large or kinds.get(TE) != b"trailers":
+            self._look()
+
+    def _look(self) -> None:
+        timeout = self.kinds.get(TIMEOUT)
+        if timeout is not None:
+            self.timeout_s = timeout_of(timeout)
         self.odd = self._oddity()
+
+    @property
+    def encoding(self) -> bytes:
+        """Of the request's messages."""
+        return self.kinds.get(ENCODING, IDENTITY)
 
     def _oddity(self) -> str:
         kinds = self.kinds

@@ -105,7 +105,8 @@ class Sender:
         )
         if not self.reading and not self.scheduled:
             self._host.schedule(self)
-        call.finished()
+        call.done = True
+        call.connection.over(call)
 
     def head(self, call: Call, block: bytes) -> None:
         """The response's header block, once."""

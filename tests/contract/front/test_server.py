@@ -101,7 +101,8 @@ async def test_tls_is_for_those_who_speak_http_2(tmp_path: Path):
     port = server.add_secure_port("127.0.0.1:0", context)
     await server.start()
     credentials = grpc.ssl_channel_credentials(authority.certificate_file.read_bytes())
-    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+    secure: Any = grpc.aio.secure_channel(f"localhost:{port}", credentials)
+    async with secure as channel:
         for size in (0, 100_000, 3_000_000):
             assert len(await channel.unary_unary(LANE)(bytes(size), timeout=20)) == size
     plain = ssl.create_default_context(cafile=str(authority.certificate_file))
