@@ -75,8 +75,11 @@ h2spec: $(STAMPS)/python $(STAMPS)/gotools ## HTTP/2 conformance of the front (A
 interop: $(STAMPS)/python $(STAMPS)/gotools $(STAMPS)/clients ## grpc-go, grpc-java and grpc-js against both fronts (ARGS="--front own --client go")
 	$(PY) tests/interop/run.py $(ARGS)
 
-bench: $(STAMPS)/python $(STAMPS)/kafka-classes ## speed and size: prints figures, asserts nothing about time
-	for bench in tests/bench/bench_*.py; do $(PY) $$bench || exit 1; done
+bench: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/load ## a page of figures about the hot path (ARGS="w1 swaps --front own", ARGS=bus, ARGS=--list)
+	$(PY) tests/bench $(ARGS)
+
+bench-peers: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/load ## beside MLServer, KServe, PyTriton and Triton, each fetched from PyPI (ARGS="w1 triton")
+	$(PY) tests/bench/bench_peers.py $(ARGS)
 
 # ---- the system on this machine --------------------------------------------------------------------------------------
 
@@ -131,6 +134,9 @@ $(STAMPS)/gotools: $(wildcard tests/interop/go/*/go.*) tools/setup
 
 $(STAMPS)/clients: tests/interop/java/pom.xml tests/interop/js/package-lock.json tools/setup
 	tools/setup clients
+
+$(STAMPS)/load: tools/setup
+	tools/setup load
 
 clean: ## remove what tests, demo and `make up` left behind; keep the set-up
 	rm -rf data build/demo build/test .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,108 @@
+"""The hot path: a page of figures about our inference service with everything on (docs/performance.md).
+
+`make bench [ARGS="w1 w2 --front own"]`, or `.venv/bin/python tests/bench/bench_serving.py [PART…] [--runs 3]
+[--seconds 5] [--cpus 0,1] [--front grpcio|own]`. Without a part, all of them. The service runs on the first of --cpus,
+load, shipper and broker on the second. Asserts nothing about time; ends with code 1 when an answer was wrong
+or missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench.serving import page
+from bench.serving.generator import ROOT, built
+from bench.serving.ours import Cores
+from bench.serving.sizes import cold_start, many_models, memory
+from bench.serving.swaps import swaps
+from bench.serving.throughput import Bench, large, small, streaming
+from bench.serving.workers import workers
+from bench.serving.workloads import w1, w1_columns, w2, w3, w4
+from support.measuring import arguments as measuring
+from support.measuring import begin
+
+READER = ROOT / "build" / "bench" / "reader"
+PINNED = Path(__file__).parent / "peers" / "reader.txt"
+DETECTOR = "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
+
+
+async def text_detector(bench: Bench) -> None:
+    """W4, with the model from its package; a line that says why where that cannot be had."""
+    file = READER / DETECTOR
+    if not file.exists():
+        command = [str(ROOT / ".venv/bin/uv"), "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        command += ["--python-version", "3.12", "--target", str(READER), "-r", str(PINNED)]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+        if done.returncode:
+            page.heading("W4: PP-OCRv4 text detector")
+            print(f"left out: its package cannot be installed: {done.stderr.strip()[-300:]}")
+            return
+    await large(bench, w4(file))
+
+
+def parts(given: argparse.Namespace) -> dict[str, Callable[[Bench], Awaitable[None]]]:
+    """Every part by the word that asks for it."""
+    return {
+        "w1": lambda bench: small(bench, w1()),
+        "w1-columns": lambda bench: small(bench, w1_columns()),
+        "w2": lambda bench: large(bench, w2()),
+        "w3": lambda bench: small(bench, w3()),
+        "w4": text_detector,
+        "streaming": lambda bench: streaming(bench, w1()),
+        "swaps": lambda bench: swaps(bench, given.swaps),
+        "cold-start": cold_start,
+        "memory": memory,
+        "workers": workers,
+        "models": lambda bench: many_models(bench, given.models),
+    }
+
+
+def arguments() -> argparse.Namespace:
+    parser = measuring(__doc__, runs=3)
+    parser.set_defaults(cpus="0,1")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="w1 … models; default: all")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each run that counts")
+    parser.add_argument("--front", choices=("grpcio", "own"), default="", help="default: the service's own default")
+    parser.add_argument("--swaps", type=int, default=100)
+    parser.add_argument("--models", type=int, default=1000)
+    given = parser.parse_args()
+    unknown = sorted(set(given.parts) - set(parts(given)))
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(parts(given))}")
+    return given
+
+
+async def run(given: argparse.Namespace) -> None:
+    """The parts in the order of the page."""
+    bench = Bench(Cores.parse(given.cpus), given.front, given.runs, given.seconds, 1.0)
+    os.sched_setaffinity(0, bench.cores.load)
+    for name, part in parts(given).items():
+        if name in (given.parts or parts(given)):
+            await part(bench)
+
+
+def main() -> None:
+    """Run the command line."""
+    given = arguments()
+    begin("Serving", "", heading=False)
+    built()
+    print(f"server on processor {given.cpus.split(',')[0]}, load on {given.cpus.split(',')[1]}; {platform.platform()}; "
+          f"{given.runs} runs of {given.seconds:g} s after a second of warming up: median, least … most")  # fmt: skip
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(given))
+    sys.exit(page.close())
+
+
+if __name__ == "__main__":
+    main()

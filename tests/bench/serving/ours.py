@@ -1,0 +1,212 @@
+"""Our service as a bench runs it: everything on. A real Kafka, the shipper, telemetry to a receiver of OTLP, sampled
+traces; the service on cores of its own, everything else on the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import psutil
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from bench.serving.generator import Target
+from bench.serving.processes import cpu_s, family, on, pin
+from gyrostat.events.v1 import events_pb2 as pb
+from gyrostat_common import oip
+from gyrostat_common.bus import contract, topics
+from gyrostat_common.settings import KafkaSettings, variables
+from gyrostat_inference.settings import Settings
+from support.graphs import GraphFile, a_plan
+from support.inference import Caller, Place, calling
+from support.kafka import Broker
+from support.otlp import receiving
+
+SETTLE_S, START_S = 180.0, 60.0
+SHIPPER = "gyrostat_inference.shipper"
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the server runs, and where everything else does."""
+
+    server: frozenset[int]
+    load: frozenset[int]
+
+    @classmethod
+    def parse(cls, text: str) -> Cores:
+        """`0,1`: the server's, then the load's; on a machine with one core both are it."""
+        there = os.sched_getaffinity(0)
+        server, load = (int(part) for part in text.split(","))
+        return cls(frozenset({server} & there or there), frozenset({load} & there or there))
+
+
+def setting(name: str) -> bool:
+    """Whether the service has this setting."""
+    return any(variable == f"GYROSTAT_INFERENCE__{name.upper()}" for variable, _, _ in variables(Settings))
+
+
+@dataclass
+class Ours:
+    """The running service."""
+
+    place: Place
+    caller: Caller
+    process: subprocess.Popen[bytes]
+    cores: Cores
+    rows: int = 0
+    """Rows that it must have answered and logged so far."""
+    revisions: dict[str, int] = field(default_factory=dict)
+    shipper_began_s: float = 0.0
+    """CPU that the shipper had spent before the first row."""
+
+    @property
+    def target(self) -> Target:
+        return Target("ours", self.place.port, self.service_pids)
+
+    def service_pids(self) -> list[int]:
+        """The service with its workers, without its shipper."""
+        return [p.pid for p in family(self.process.pid) if SHIPPER not in _command(p)]
+
+    def shipper_pids(self) -> list[int]:
+        return [p.pid for p in family(self.process.pid) if SHIPPER in _command(p)]
+
+    def spread(self) -> None:
+        """The shipper works beside the load, not on the service's core: its CPU is counted on its own."""
+        for pid in self.shipper_pids():
+            pin(pid, set(self.cores.load))
+
+    async def started(self) -> None:
+        """Returns when it answers and its shipper runs. Raises RuntimeError when it ended instead, or TimeoutError."""
+        async with asyncio.timeout(START_S):
+            while not self.shipper_pids() or not await self._lives():
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"the service ended with code {self.process.returncode}; see what it said above")
+                await asyncio.sleep(0.05)
+
+    async def _lives(self) -> bool:
+        try:
+            await self.caller.stub.ServerLive(oip.ServerLiveRequest(), timeout=2)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
+
+    async def serve(self, model: str, graph: GraphFile, applied: bool = True, store: bool = True) -> float:
+        """Makes the graph the model's champion, as its next version. Seconds until it was in force."""
+        if store:
+            await self.place.store(graph)
+        revision = self.revisions[model] = self.revisions.get(model, 0) + 1
+        began = time.perf_counter()
+        await self.caller.plan(a_plan(model, revision, graph.planned(revision)), applied)
+        if not self.rows:
+            self.shipper_began_s = cpu_s(self.shipper_pids())
+        return time.perf_counter() - began
+
+    async def books(self) -> str:
+        """Waits until every answered row is on the log, and counts the rows there. What it found, in a line."""
+        beat, began = None, time.perf_counter()
+
+        def settled(one: pb.PlanApplied) -> bool:
+            nonlocal beat
+            beat = one
+            return sum(b.accepted for b in one.books) >= self.rows and not any(b.waiting for b in one.books)
+
+        with suppress(TimeoutError):
+            await self.caller.heartbeat(settled, SETTLE_S)
+        found = beat.books if beat is not None else []
+        accepted, logged = sum(b.accepted for b in found), sum(b.logged for b in found)
+        left = sum(sum(b.dropped.values()) + b.sampled_out for b in found)
+        there = await rows_on_log(self.place.kafka)
+        verdict = "balanced" if self.rows == accepted == logged + left == there + left else "**NOT BALANCED**"
+        per_row = (cpu_s(self.shipper_pids()) - self.shipper_began_s) / max(logged, 1) * 1e6
+        return (
+            f"books {verdict}: answered {self.rows:,}, accepted {accepted:,}, logged {logged:,}, sampled out or "
+            f"dropped {left:,}, rows on the topic {there:,}; settled in {time.perf_counter() - began:.1f} s; "
+            f"shipper {per_row:.2f} µs CPU a row"
+        )
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+async def rows_on_log(kafka: KafkaSettings) -> int:
+    """The rows of all frames of prediction.logged, as any consumer would count them. Raises TimeoutError."""
+    topic, rows = f"{kafka.topic_prefix}prediction.logged", 0
+    places = [TopicPartition(topic, n) for n in range(contract.of_message(pb.PredictionLogged).partitions)]
+    options = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 8 << 20}
+    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, **options) as consumer:
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        left = {place for place in places if ends[place] > 0}
+        async with asyncio.timeout(SETTLE_S):
+            while left:
+                for place, records in (await consumer.getmany(timeout_ms=1000)).items():
+                    rows += sum(pb.PredictionLogged.FromString(record.value).rows for record in records)
+                    if records and records[-1].offset + 1 >= ends[place]:
+                        left.discard(place)
+    return rows
+
+
+@asynccontextmanager
+async def ours(cores: Cores, front: str = "", options: Mapping[str, object] | None = None) -> AsyncIterator[Ours]:
+    """The service on a broker and folders of its own, ready for its first plan; `front` "": what it defaults to."""
+    folder = Path(tempfile.mkdtemp(prefix="gyrostat-bench-"))
+    broker = Broker(folder / "kafka")
+    running: Ours | None = None
+    given = {"heartbeat_s": 2, **(options or {}), **({"front": front} if front else {})}
+    try:
+        with receiving() as otlp:
+            broker.start()
+            await topics.apply(broker.settings)
+            place = Place(folder / "data", broker.settings, options=given)
+            environ = place.environ() | {"OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint}
+            process = start(environ, cores)
+            async with calling(place) as caller:
+                running = Ours(place, caller, process, cores)
+                await running.started()
+                running.spread()
+                yield running
+    finally:
+        if running is not None:
+            running.process.terminate()
+            running.process.wait(60)
+        broker.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start(environ: Mapping[str, str], cores: Cores) -> subprocess.Popen[bytes]:
+    """The service, on its cores from its first instruction."""
+    with on(set(cores.server)):
+        command = [sys.executable, "-m", "gyrostat_inference"]
+        return subprocess.Popen(command, env={**os.environ, **environ, "GYROSTAT_LOG__LEVEL": "error"})
+
+
+async def answers(port: int, requests: Iterable[bytes], limit_s: float = 120.0) -> float:
+    """Asks until one is answered; seconds that took. Raises TimeoutError."""
+    began = time.perf_counter()
+    request = oip.ModelInferRequest.FromString(next(iter(requests)))
+    async with asyncio.timeout(limit_s), grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_EAGER) as channel:
+        while True:
+            try:
+                await oip.Stub(channel).ModelInfer(request, timeout=5)
+                return time.perf_counter() - began
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.02)
+
+
+_EAGER = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
