@@ -11,7 +11,7 @@ from gyrostat_common import oip
 from gyrostat_inference.domain.books import Books
 from gyrostat_inference.domain.cuts import Cut, Number, Numbering
 from gyrostat_inference.domain.entries import ColumnSpec, Counted, Group, NoEntry, Rows, decode, encode_group
-from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut
+from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut, size_of
 from gyrostat_inference.events.frames import frame_message
 
 COLUMNS = (ColumnSpec("x", "FP32", (1,)), ColumnSpec("c", "BYTES", ()))
@@ -119,7 +119,7 @@ def test_frames_stay_below_their_limit_of_bytes():
     frames, large = cut(numbered(some_rows(200, text=b"t" * 5000)), {1: a_group()})
     assert not large
     assert len(frames) > 3
-    assert all(sum(piece.size for piece in frame.pieces) <= FRAME_BYTES + ROW_BYTES for frame in frames)
+    assert all(sum(size_of(piece.entry) for piece in frame.pieces) <= FRAME_BYTES + ROW_BYTES for frame in frames)
 
 
 def test_a_row_above_64_kib_goes_out_by_digest():
@@ -159,7 +159,7 @@ def test_names_that_every_row_repeats_are_counted_in_a_frames_size():
 def test_entities_by_row_are_counted_too():
     entities = oip.pack_bytes([b"e" * 1024] * 2000)
     frames, _ = cut(numbered(some_rows(2000, entities=entities, entity_by_row=True)), {1: a_group()})
-    assert max(piece.size for frame in frames for piece in frame.pieces) <= FRAME_BYTES
+    assert max(size_of(piece.entry) for frame in frames for piece in frame.pieces) <= FRAME_BYTES
     assert b"".join(piece.entry.entities for frame in frames for piece in frame.pieces) == entities
 
 

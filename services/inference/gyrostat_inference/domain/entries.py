@@ -116,23 +116,21 @@ class Rows(NamedTuple):
     @classmethod
     def decode(cls, raw: bytes, columns: int) -> Self:
         _, group, rows, event_us, arrival_us, latency, flags, n_request, n_trace, n_entity, uid = _HEAD.unpack_from(raw)
-        at = _HEAD.size
-        request_id = raw[at : at + n_request]
-        at += n_request
-        trace = raw[at : at + n_trace]
-        at += n_trace
-        entities = raw[at : at + n_entity]
-        at += n_entity
+        after_request = _HEAD.size + n_request
+        after_trace = after_request + n_trace
+        at = after_trace + n_entity
         sizes = _sizes(columns).unpack_from(raw, at)
+        names = raw[_HEAD.size : after_request], raw[after_request:after_trace], raw[after_trace:at]
         at += 4 * columns
         values = []
         for size in sizes:
-            values.append(raw[at : at + size])
-            at += size
+            end = at + size
+            values.append(raw[at:end])
+            at = end
         if at != len(raw):
             raise ValueError("its columns do not fill it")
         future, by_row = bool(flags & _FUTURE), bool(flags & _ENTITY_BY_ROW)
-        return cls(group, rows, event_us, arrival_us, latency, future, uid, request_id, trace, entities, by_row, values)
+        return cls(group, rows, event_us, arrival_us, latency, future, uid, *names, by_row, values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
+from typing import NamedTuple
 
 from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 
 FRAME_ROWS, FRAME_BYTES, ROW_BYTES = 256, 256 * 1024, 64 * 1024
 
+_WHOLE: frozenset[int] = frozenset()
 _WIDTH = {
     **dict.fromkeys(("BOOL", "INT8", "UINT8"), 1),
     **dict.fromkeys(("INT16", "UINT16", "FP16", "BF16"), 2),
@@ -22,11 +24,9 @@ _WIDTH = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Rows of one entry that lie side by side in a frame."""
+class Piece(NamedTuple):
+    """Rows of one entry that lie side by side in a frame; a tuple, because most requests are one."""
 
-    group: Group
     digested: frozenset[int]  # places of columns that hold digests instead of values
     entry: Rows
     first_row: int
@@ -35,11 +35,6 @@ class Piece:
     @property
     def last_sequence(self) -> int:
         return self.first_sequence + self.entry.rows - 1
-
-    @property
-    def size(self) -> int:
-        entities = len(self.entry.entities) if self.entry.entity_by_row else 0
-        return sum(map(len, self.entry.columns)) + entities + self.entry.rows * _said_by_row(self.entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +58,57 @@ class Frame:
         return self.pieces[-1].last_sequence
 
 
+class _Open:
+    """A frame that is being filled."""
+
+    __slots__ = ("pieces", "rows", "size")
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self.rows = self.size = 0
+
+
 def cut(entries: Iterable[tuple[int, Rows]], groups: Mapping[int, Group]) -> tuple[list[Frame], dict[str, bytes]]:
     """The frames of a range, and the values that go to the artifact store by their digest.
 
     `entries` are (sequence number of the first row, rows). Rows of a group stay in order; a frame holds at most
     FRAME_ROWS rows and about FRAME_BYTES. Groups come in the order of their first row.
     """
-    open_frames: dict[tuple[int, frozenset[int]], list[Piece]] = {}
-    filled: dict[tuple[int, frozenset[int]], tuple[int, int]] = {}
+    open_frames: dict[tuple[int, frozenset[int]], _Open] = {}
     frames: list[Frame] = []
     large: dict[str, bytes] = {}
+    keys = {number: (number, _WHOLE) for number in groups}
     for first_sequence, entry in entries:
-        for piece in _pieces(groups[entry.group], first_sequence, entry, large):
-            key = (entry.group, piece.digested)
-            rows, size = filled.get(key, (0, 0))
-            if rows and (rows + piece.entry.rows > FRAME_ROWS or size + piece.size > FRAME_BYTES):
-                frames.append(_frame(open_frames.pop(key)))
-                rows = size = 0
-            open_frames.setdefault(key, []).append(piece)
-            filled[key] = (rows + piece.entry.rows, size + piece.size)
-    frames += map(_frame, open_frames.values())
+        rows, columns, number = entry.rows, sum(map(len, entry.columns)), entry.group
+        size = columns + _beside_columns(entry)
+        if rows <= FRAME_ROWS and columns <= ROW_BYTES and size <= FRAME_BYTES:
+            pieces: Iterable[Piece] = (Piece(_WHOLE, entry, 0, first_sequence),)
+        else:
+            pieces = _split(groups[number], first_sequence, entry, large)
+        for piece in pieces:
+            key = keys[number]
+            if piece.entry is not entry:
+                key, rows, size = (number, piece.digested), piece.entry.rows, size_of(piece.entry)
+            filling = open_frames.get(key)
+            if filling is not None and (filling.rows + rows > FRAME_ROWS or filling.size + size > FRAME_BYTES):
+                frames.append(_frame(groups[number], open_frames.pop(key)))
+                filling = None
+            if filling is None:
+                filling = open_frames[key] = _Open()
+            filling.pieces.append(piece)
+            filling.rows += rows
+            filling.size += size
+    frames += [_frame(groups[key[0]], filling) for key, filling in open_frames.items()]
     return frames, large
+
+
+def size_of(entry: Rows) -> int:
+    """What its rows take in a frame."""
+    return sum(map(len, entry.columns)) + _beside_columns(entry)
+
+
+def _beside_columns(entry: Rows) -> int:
+    return (len(entry.entities) if entry.entity_by_row else 0) + entry.rows * _said_by_row(entry)
 
 
 def _said_by_row(entry: Rows) -> int:
@@ -91,15 +116,8 @@ def _said_by_row(entry: Rows) -> int:
     return 48 + len(entry.request_id) + len(entry.traceparent) + (0 if entry.entity_by_row else len(entry.entities))
 
 
-def _frame(pieces: Sequence[Piece]) -> Frame:
-    return Frame(pieces[0].group, pieces[0].digested, tuple(pieces))
-
-
-def _pieces(group: Group, first_sequence: int, entry: Rows, large: dict[str, bytes]) -> list[Piece]:
-    whole = Piece(group, frozenset(), entry, 0, first_sequence)
-    if entry.rows <= FRAME_ROWS and sum(map(len, entry.columns)) <= ROW_BYTES and whole.size <= FRAME_BYTES:
-        return [whole]
-    return _split(group, first_sequence, entry, large)
+def _frame(group: Group, filled: _Open) -> Frame:
+    return Frame(group, filled.pieces[0].digested, tuple(filled.pieces))
 
 
 def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, bytes]) -> list[Piece]:
@@ -126,7 +144,7 @@ def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, byte
             columns=[b"".join(column[start:stop]) for column in cells],
             entities=b"".join(entities[start:stop]) if entry.entity_by_row else entry.entities,
         )
-        pieces.append(Piece(group, digested, part, start, first_sequence + start))
+        pieces.append(Piece(digested, part, start, first_sequence + start))
         start = stop
     return pieces
 

@@ -1,7 +1,9 @@
 """Frames as prediction.logged, and the sender that puts them on the log."""
 
+import struct
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, repeat
+from operator import mul
 from typing import Any, Protocol
 
 from gyrostat.events.v1 import events_pb2 as pb
@@ -17,15 +19,17 @@ from gyrostat_inference.domain.frames import Frame
 SOURCE = "gyrostat-inference"
 log = telemetry.get_logger("inference.shipper")
 _BY_DIGEST = "BYTES"
+_NUMBERS = {code: struct.Struct(f"<{code}") for code in "qI"}
 
 
 def frame_message(frame: Frame, number: Number, cut: Cut, books: Books, replica: str) -> pb.PredictionLogged:
     """The record's value; the same frame gives the same bytes."""
     group, entries = frame.group, [piece.entry for piece in frame.pieces]
-    columns = [b"".join(parts) for parts in zip(*(entry.columns for entry in entries), strict=True)]
+    # The same field of all entries, side by side.
+    _, rows, events, arrivals, latencies, futures, ids, request_ids, traces, _, _, parts = zip(*entries, strict=True)
+    columns = [b"".join(part) for part in zip(*parts, strict=True)]
     specs = [*group.inputs, *group.outputs]
     made = [_column(s, raw, place in frame.digested) for place, (s, raw) in enumerate(zip(specs, columns, strict=True))]
-    rows = frame.rows
     return pb.PredictionLogged(
         stream=f"{books.spool_id}/{number.model}/{number.partition}",
         frame_no=number.frame_no,
@@ -38,25 +42,32 @@ def frame_message(frame: Frame, number: Number, cut: Cut, books: Books, replica:
         variant=group.variant,
         plan_revision=group.plan_revision,
         rollout_id=group.rollout_id,
-        rows=rows,
-        prediction_ids=b"".join(entry.prediction_id * entry.rows for entry in entries),
-        row_numbers=b"".join(_row_numbers(piece.first_row, piece.entry.rows) for piece in frame.pieces),
-        request_ids=_texts((entry.request_id.decode(), entry.rows) for entry in entries),
+        rows=sum(rows),
+        prediction_ids=_by_row(ids, rows),
+        row_numbers=b"".join([_row_numbers(piece.first_row, piece.entry.rows) for piece in frame.pieces]),
+        request_ids=_texts(request_ids, rows),
         entities=_entities(entries),
-        event_times_us=b"".join(
-            entry.event_time_us.to_bytes(8, "little", signed=True) * entry.rows for entry in entries
-        ),
-        arrival_times_us=b"".join(
-            entry.arrival_us.to_bytes(8, "little", signed=True) * entry.rows for entry in entries
-        ),
-        latencies_us=b"".join(entry.latency_us.to_bytes(4, "little") * entry.rows for entry in entries),
-        future_event_times=_bits([(entry.future, entry.rows) for entry in entries]),
+        event_times_us=_by_row(_packed("q", events), rows),
+        arrival_times_us=_by_row(_packed("q", arrivals), rows),
+        latencies_us=_by_row(_packed("I", latencies), rows),
+        future_event_times=_bits(futures, rows),
         inputs=made[: len(group.inputs)],
         outputs=made[len(group.inputs) :],
-        traces=_traces(entries),
+        traces=_traces(traces, rows),
         replica=replica,
         books=books_message(books),
     )
+
+
+def _packed(code: str, values: Sequence[int]) -> list[bytes]:
+    """Each as it stands in a column, little-endian."""
+    pack = _NUMBERS[code].pack
+    return [pack(value) for value in values]
+
+
+def _by_row(values: Sequence[bytes], rows: Sequence[int]) -> bytes:
+    """Each value as often as its entry has rows."""
+    return b"".join(map(mul, values, rows))
 
 
 def _counted(first: int, end: int) -> bytes:
@@ -96,13 +107,16 @@ def _column(spec: ColumnSpec, raw: bytes, by_digest: bool) -> pb.Column:
     )
 
 
-def _texts(runs: Any) -> list[str]:
-    texts = list(chain.from_iterable([text] * rows for text, rows in runs))
-    return texts if any(texts) else []
+def _texts(texts: Sequence[bytes], rows: Sequence[int]) -> list[str]:
+    if not any(texts):
+        return []
+    return list(chain.from_iterable(map(repeat, [text.decode() for text in texts], rows)))
 
 
 def _entities(entries: Sequence[Rows]) -> list[str]:
     texts: list[str] = []
+    if not any(entry.entities for entry in entries):
+        return texts
     for entry in entries:
         if entry.entity_by_row:
             at = 0
@@ -115,24 +129,27 @@ def _entities(entries: Sequence[Rows]) -> list[str]:
     return texts if any(texts) else []
 
 
-def _bits(runs: list[tuple[bool, int]]) -> bytes:
-    if not any(flag for flag, _ in runs):
+def _bits(flags: Sequence[bool], rows: Sequence[int]) -> bytes:
+    if not any(flags):
         return b""
     value = at = 0
-    for flag, rows in runs:
+    for flag, count in zip(flags, rows, strict=True):
         if flag:
-            value |= ((1 << rows) - 1) << at
-        at += rows
+            value |= ((1 << count) - 1) << at
+        at += count
     return value.to_bytes((at + 7) // 8, "little")
 
 
-def _traces(entries: Sequence[Rows]) -> list[pb.RowTrace]:
-    traces, at = [], 0
-    for entry in entries:
-        if entry.traceparent:
-            text = entry.traceparent.decode()
-            traces += [pb.RowTrace(row=at + row, traceparent=text) for row in range(entry.rows)]
-        at += entry.rows
+def _traces(traceparents: Sequence[bytes], rows: Sequence[int]) -> list[pb.RowTrace]:
+    traces: list[pb.RowTrace] = []
+    if not any(traceparents):
+        return traces
+    at = 0
+    for traceparent, count in zip(traceparents, rows, strict=True):
+        if traceparent:
+            text = traceparent.decode()
+            traces += [pb.RowTrace(row=at + row, traceparent=text) for row in range(count)]
+        at += count
     return traces
 
 

@@ -6,23 +6,22 @@ number u64 of its last row, payload. Written by `store.spool`, read by the shipp
 
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import google_crc32c
 
 MAGIC = b"GYROSPL1"
 FILE_HEAD = struct.Struct("<8sQ")
 ENTRY_HEAD = struct.Struct("<IIQ")
-_SEQUENCE = struct.Struct("<Q")
+_BEFORE_CHECKED, _SEQUENCE = struct.Struct("<II"), struct.Struct("<Q")  # the two halves of a head
 _CHUNK = 1 << 20
 
 
 def frame(sequence: int, payload: bytes) -> bytes:
     """An entry as it stands in the file."""
-    checksum = google_crc32c.value(_SEQUENCE.pack(sequence) + payload)
-    return ENTRY_HEAD.pack(len(payload), checksum, sequence) + payload
+    checked = _SEQUENCE.pack(sequence) + payload
+    return _BEFORE_CHECKED.pack(len(payload), google_crc32c.value(checked)) + checked
 
 
 def path_of(folder: Path, base: int) -> Path:
@@ -35,8 +34,7 @@ def bases(folder: Path) -> list[int]:
     return sorted(int(name[:-4]) for name in os.listdir(folder) if name.endswith(".seg"))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """`sequence` is the number of its last row, `before` that of the last row in front of it."""
 
     sequence: int
@@ -76,32 +74,32 @@ class Segments:
         Definitions (entries without rows) of the segment that holds `after` come again, its rows do not.
         """
         while True:
-            found = list(self._entries(at_most))
+            found = self._entries(at_most)
             entries = [e for e in found if e.sequence > self._after or e.sequence == e.before]
             if entries or (not found and not self._next_segment()):
                 return entries
 
-    def _entries(self, at_most: int) -> Iterator[Entry]:
+    def _entries(self, at_most: int) -> list[Entry]:
         if self._file < 0:
             try:
                 self._file = os.open(path_of(self._folder, self._base), os.O_RDONLY)
             except FileNotFoundError:
-                return
+                return []
         chunk = os.pread(self._file, at_most, self._offset)
-        at = 0
-        while at + ENTRY_HEAD.size <= len(chunk):
+        entries, at, last, head = [], 0, self._last, ENTRY_HEAD.size
+        while at + head <= len(chunk):
             size, checksum, sequence = ENTRY_HEAD.unpack_from(chunk, at)
-            if at + ENTRY_HEAD.size + size > len(chunk):
-                if at or not self._longer_than(ENTRY_HEAD.size + size):
+            end = at + head + size
+            if end > len(chunk):
+                if at or not self._longer_than(head + size):
                     break
-                chunk = os.pread(self._file, ENTRY_HEAD.size + size, self._offset)
-            payload = chunk[at + ENTRY_HEAD.size : at + ENTRY_HEAD.size + size]
-            if google_crc32c.value(_SEQUENCE.pack(sequence) + payload) != checksum:
+                chunk = os.pread(self._file, head + size, self._offset)
+            if google_crc32c.value(chunk[at + _BEFORE_CHECKED.size : end]) != checksum:
                 break
-            at += ENTRY_HEAD.size + size
-            self._offset += ENTRY_HEAD.size + size
-            before, self._last = self._last, sequence
-            yield Entry(sequence, before, payload)
+            entries.append(Entry(sequence, last, chunk[at + head : end]))
+            at, last = end, sequence
+        self._offset, self._last = self._offset + at, last
+        return entries
 
     def _longer_than(self, size: int) -> bool:
         return os.fstat(self._file).st_size >= self._offset + size
