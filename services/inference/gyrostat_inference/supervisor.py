@@ -8,11 +8,13 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat_common import bus, telemetry
+from gyrostat_common.bus import Producer
 from gyrostat_common.errors import CannotStart
 from gyrostat_common.health import Health
 from gyrostat_common.telemetry import metrics as registry
@@ -46,43 +48,26 @@ def worker_count(settings: Settings) -> int:
 @asynccontextmanager
 async def open_replica(settings: Settings) -> AsyncIterator[None]:
     """The running replica. Closing: accept no more, workers finish what is in flight, the shipper ships the rest."""
+    if settings.front == "grpcio" and "front" in settings.model_fields_set:
+        raise CannotStart("GYROSTAT_INFERENCE__FRONT=grpcio answers in one process; workers need `own`")
     async with AsyncExitStack() as stack:
         stack.enter_context(telemetry.open_telemetry("inference", settings))
-        health, count = Health(), worker_count(settings)
-        if settings.front == "grpcio" and "front" in settings.model_fields_set:
-            raise CannotStart("GYROSTAT_INFERENCE__FRONT=grpcio answers in one process; workers need `own`")
-        crew = Crew(_starting(settings, count), count, settings.worker_silent_s)
-        stack.enter_context(registry.joined(with_workers(crew.families)))
-        await stack.enter_async_context(
-            telemetry.serve_metrics(settings.metrics_address, health, lambda: crew.ask(metrics=True))
-        )
-        listeners: dict[str, list[socket.socket]] = {}
-        for door, address in ((GRPC, settings.grpc_address), (REST, settings.rest_address)):
-            if address:
-                listeners[door] = [stack.enter_context(closing(one)) for one in bound(address)]
-        replica, changed = replica_name(settings), asyncio.Event()
+        health, changed = Health(), asyncio.Event()
+        crew = Crew(_starting(settings), worker_count(settings), settings.worker_silent_s)
+        listeners = await stack.enter_async_context(_addresses(settings, health, crew))
+        replica, room = replica_name(settings), room_of(settings)
         key_of(settings)  # made here if it is not there, so that all workers have the same
         clear_trials(trials_folder(settings))
-        room = room_of(settings)
         stack.enter_context(metrics.exposed(LiveModels(), lambda: room.used_ratio))
         shipper = await stack.enter_async_context(shipping(settings, replica))
-
-        handing = HandDown(crew.give, plan_files(settings), LogLines(), changed.set)
-        await handing.restore()
-        handing.awaited(range(count))
-        log_bus = await stack.enter_async_context(bus.open(settings.kafka))
-        producer = await stack.enter_async_context(log_bus.producer())
-        state = await stack.enter_async_context(
-            log_bus.read_state(events_pb2.ServingPlan, plans.handler(settings.environment, handing.follow))
-        )
-        health.need(Readiness(handing, handing, state, producer).reason)
-        health.alarm("kafka", lambda: producer.problem)
-        health.alarm("serving.plan", lambda: state.problem)
-        health.alarm("plan", handing.problem)
         health.alarm("shipper", lambda: shipper.problem)
         health.alarm("spool", lambda: filling(room, crew.spool_problems()))
         health.alarm("workers", lambda: crew.problem)
 
+        handing = HandDown(crew.give, plan_files(settings), LogLines(), changed.set)
+        await handing.restore()
+        handing.awaited(range(crew.count))
+        producer = await stack.enter_async_context(_following(settings, handing, health))
         await stack.enter_async_context(running("keep the workers", crew.run(handing)))
         stack.push_async_callback(crew.finish, CLOSE_WORKERS_S)
         await stack.enter_async_context(running("tell the workers", _tell(crew, health)))
@@ -91,6 +76,34 @@ async def open_replica(settings: Settings) -> AsyncIterator[None]:
         await stack.enter_async_context(running("heartbeat", beats.run(changed)))
         await stack.enter_async_context(_accepting(listeners, crew, health))
         yield
+
+
+@asynccontextmanager
+async def _addresses(
+    settings: Settings, health: Health, crew: Crew
+) -> AsyncIterator[Mapping[str, list[socket.socket]]]:
+    """Bound before anything else is touched: a second replica must end here. Metrics are those of all workers."""
+    fresh = partial(crew.ask, metrics=True)
+    with registry.joined(with_workers(crew.families)), ExitStack() as stack:
+        async with telemetry.serve_metrics(settings.metrics_address, health, fresh):
+            listeners: dict[str, list[socket.socket]] = {}
+            for door, address in ((GRPC, settings.grpc_address), (REST, settings.rest_address)):
+                if address:
+                    listeners[door] = [stack.enter_context(closing(one)) for one in bound(address)]
+            yield listeners
+
+
+@asynccontextmanager
+async def _following(settings: Settings, handing: HandDown, health: Health) -> AsyncIterator[Producer]:
+    """Reads the plans while the block runs, and says how far it is; the producer is for heartbeats."""
+    async with bus.open(settings.kafka) as log_bus, log_bus.producer() as producer:
+        follow = plans.handler(settings.environment, handing.follow)
+        async with log_bus.read_state(events_pb2.ServingPlan, follow) as state:
+            health.need(Readiness(handing, handing, state, producer).reason)
+            health.alarm("kafka", lambda: producer.problem)
+            health.alarm("serving.plan", lambda: state.problem)
+            health.alarm("plan", handing.problem)
+            yield producer
 
 
 @asynccontextmanager
@@ -109,8 +122,9 @@ async def _accepting(listeners: Mapping[str, list[socket.socket]], crew: Crew, h
         doors.shut()
 
 
-def _starting(settings: Settings, count: int) -> Start:
+def _starting(settings: Settings) -> Start:
     """How a worker is started: its own interpreter, with our settings and its share of the memory."""
+    count = worker_count(settings)
     share = max(settings.model_memory_bytes // count, LEAST_MEMORY)
     theirs = settings.model_copy(update={"workers": count, "model_memory_bytes": share})
     # Metrics are added up here; a collector must not get them a second time.

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -21,6 +23,7 @@ from gyrostat_common import rpc, telemetry
 from gyrostat_common.health import Health
 from gyrostat_common.runtime import calm_garbage, sentence
 from gyrostat_common.settings import SettingsError
+from gyrostat_front import Limits
 from gyrostat_front import Server as Front
 from gyrostat_inference.cores.channel import Channel
 from gyrostat_inference.cores.handing import GRPC, Receiver
@@ -44,6 +47,7 @@ from gyrostat_inference.usecases.apply_plan import ApplyPlan
 
 log = telemetry.get_logger("inference.worker")
 CLOSE_WITHIN_S, LOOK_FOR_PARENT_S = 20.0, 1.0
+CONNECTION_AGE_S = 600.0
 
 
 class NoCache:
@@ -123,6 +127,19 @@ class Fronts:
         return self._front.streams
 
 
+def limits_of(settings: Settings) -> Limits:
+    """What callers may cost: this worker's share, and an age of connections, because those that a dead worker's callers
+    opened elsewhere would stay there.
+    """
+    whole, count = Limits(), settings.workers
+    return replace(
+        whole,
+        all_held_bytes=max(whole.all_held_bytes // count, whole.held_bytes),
+        all_unsent_bytes=max(whole.all_unsent_bytes // count, whole.unsent_bytes),
+        age_s=CONNECTION_AGE_S,
+    )
+
+
 @asynccontextmanager
 async def open_worker(
     settings: Settings, channel: Channel, doors: socket.socket, told: asyncio.Event
@@ -134,7 +151,9 @@ async def open_worker(
         stack.callback(channel.close)
         stack.enter_context(telemetry.open_telemetry("inference", settings))
         health = Health()
-        server = await stack.enter_async_context(rpc.listen(None, health, transport=Front))
+        server = await stack.enter_async_context(
+            rpc.listen(None, health, transport=partial(Front, limits=limits_of(settings)))
+        )
         front = server.transport
         assert isinstance(front, Front), "it can be handed connections"
         room = room_of(settings)
