@@ -96,12 +96,15 @@ class Peer:
     first: bytes = settings()
     loop: StillLoop = field(default_factory=StillLoop)
     wire: Wire = field(default_factory=Wire)
+    beside: Peer | None = None
+    """Another on the same front, with which it shares `calls` and `general`."""
 
     def __post_init__(self) -> None:
-        self.calls: list[Call] = []
-        self.general: list[Call] = []
-        self.host = Host(self.loop, self.limits, self._take)  # type: ignore[arg-type]
-        self.host.lanes[LANE.encode()] = self._keep
+        other = self.beside
+        self.calls: list[Call] = other.calls if other else []
+        self.general: list[Call] = other.general if other else []
+        self.host = other.host if other else Host(self.loop, self.limits, self._take)  # type: ignore[arg-type]
+        self.host.lanes.setdefault(LANE.encode(), self._keep)
         self.connection = Connection(self.host)
         self.wire.connection = self.connection
         self.connection.connection_made(self.wire)  # type: ignore[arg-type]

@@ -173,8 +173,12 @@ class Call:
         self.ended = ended
         inbox = self.opened()
         before = inbox.held_bytes
-        if self.headers.odd not in NOT_GRPC:
-            inbox.feed(payload)
+        try:
+            if self.headers.odd not in NOT_GRPC:
+                inbox.feed(payload)
+        except Unreadable:
+            self.connection.hold(inbox.held_bytes - before)  # it lies here until the stream is over
+            raise
         self.consent()
         return inbox.held_bytes - before
 

@@ -97,15 +97,16 @@ class Connection(Session, asyncio.Protocol):
         self.closing = True
         self.host.connections.discard(self)
         self.drop()
+        self.sender.taken()
 
     def pause_writing(self) -> None:
-        self.sender.paused = True
+        self.sender.full()
         # Answers to pings and settings would heap up: a peer that does not read is not read.
         if not self.closing:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.sender.paused = False
+        self.sender.taken()
         if not self.closing:
             self.transport.resume_reading()
             self.sender.pump()
@@ -252,13 +253,11 @@ class Connection(Session, asyncio.Protocol):
             host.general(call)
 
     def _full(self) -> bool:
-        """Too much of everybody's is open, or waits to be sent."""
+        """Too many streams are open and more than its share are this peer's, or it does not take its replies."""
         host, limits = self.host, self.host.limits
         return (
-            host.streams >= limits.all_streams
-            or self.sender.unsent_bytes > limits.unsent_bytes
-            or host.unsent_bytes > limits.all_unsent_bytes
-        )
+            host.streams >= limits.all_streams and len(self.streams) * len(host.connections) >= limits.all_streams
+        ) or self.sender.unsent_bytes > limits.unsent_bytes
 
     def _turn_away(self, stream: int, ended: bool) -> None:
         """REFUSED_STREAM: nothing was done, the peer may try again elsewhere."""
@@ -316,13 +315,15 @@ class Connection(Session, asyncio.Protocol):
         limits, host, ended = self.host.limits, self.host, bool(flags & END_STREAM)
         try:
             self.hold(call.receives(payload, size, ended))
-            if self.held_bytes > limits.held_bytes or host.held_bytes > limits.all_held_bytes:
+            if self.held_bytes > limits.held_bytes:
                 raise Unreadable(RESOURCE_EXHAUSTED, "too many bytes of messages wait here")
         except Unreadable as error:
             call.unreadable(error)
             return
         except Broken as error:
             self.broken(call, error)
+            return
+        if call.done:
             return
         call.wake()
         if ended and call.headers.odd and answer_oddity(call):

@@ -68,6 +68,17 @@ class Host:
         call.connection.hold(-len(call.message))
         self.offer(call)
 
+    def too_much(self, held: bool) -> None:
+        """More lies here for all connections than may: the one with most of it is ended, so that others go on."""
+        if held:
+            most = max(self.connections, key=lambda one: one.held_bytes, default=None)
+            text = "too many bytes of messages wait here"
+        else:
+            most = max(self.connections, key=lambda one: one.sender.unsent_bytes, default=None)
+            text = "replies that are not taken"
+        if most is not None:
+            most.shed(text)
+
     def count(self, reason: str) -> None:
         """A connection is ended for what it did."""
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -42,7 +42,7 @@ class Limits:
     streams: int = 1024
     """Open on one connection, advertised: more are REFUSED_STREAM."""
     all_streams: int = 65_536
-    """Open on all connections: more are REFUSED_STREAM."""
+    """Open on all connections: beyond it, a connection with more than its share opens no more: REFUSED_STREAM."""
     connections: int = 10_000
     """More are closed at once."""
     stream_window_bytes: int = 1024 * 1024
@@ -50,14 +50,15 @@ class Limits:
     frame_bytes: int = 65_536
     """Of one frame, advertised."""
     held_bytes: int = 192 * 1024 * 1024
-    """Of messages that are not whole or not read yet, of one connection: the stream that goes beyond fails."""
+    """Of messages that are not whole or not read yet, of one connection: the call that goes beyond fails."""
     all_held_bytes: int = 1024 * 1024 * 1024
-    """The same of all connections."""
+    """The same of all connections: beyond it, the one that holds most is ended."""
     unsent_bytes: int = 64 * 1024 * 1024
-    """Of replies that a connection does not take: beyond it new streams are REFUSED_STREAM."""
+    """Of replies that a connection does not take: beyond it new streams are REFUSED_STREAM; with another message it is
+    ended."""
     all_unsent_bytes: int = 1024 * 1024 * 1024
-    """The same of all connections."""
-    unread_bytes: int = 1024 * 1024
+    """The same of all connections: beyond it, the one that holds most is ended."""
+    unread_bytes: int = 256 * 1024
     """Of output in the transport: beyond it we read no more from this peer until it reads."""
 
     resets: tuple[float, float] = (1000, 100)

@@ -37,7 +37,7 @@ _TRAILER_FRAME = uint32(len(OK_TRAILER) << 8 | HEADERS) + bytes((END_HEADERS | E
 _before = struct.Struct(f">5sI{len(OK_HEAD)}sIBIBI").pack
 """The frame of the head, and the beginning of a DATA frame with the beginning of a message."""
 _after = struct.Struct(f">5sI{len(OK_TRAILER)}s").pack
-FLUSH_BYTES = 256 * 1024
+FLUSH_BYTES = 128 * 1024
 
 
 class Outbox:
@@ -64,6 +64,10 @@ class Sender:
         self.moved = 0
         """Frames of DATA that could be sent, ever."""
         self.reading, self.scheduled, self.paused = False, False, False
+        self._fresh = 0
+        """Bytes of DATA in `out`."""
+        self._stuck = 0
+        """Bytes that the transport had when it was full; counted as unsent."""
 
     def write(self, raw: bytes) -> None:
         """Sends a frame with all else of this turn."""
@@ -75,7 +79,7 @@ class Sender:
         """Hands everything to the transport."""
         out = self.out
         if out:
-            self.out = []
+            self.out, self._fresh = [], 0
             self._transport.write(b"".join(out))
 
     def reply(self, call: Call, message: bytes) -> None:
@@ -103,7 +107,10 @@ class Sender:
             message,
             _after(_TRAILER_FRAME, stream, OK_TRAILER),
         )
-        if not self.reading and not self.scheduled:
+        self._fresh += size
+        if self._fresh > FLUSH_BYTES:  # lets the transport say when it is full
+            self.flush()
+        elif not self.reading and not self.scheduled:
             self._host.schedule(self)
         call.done = True
         call.connection.over(call)
@@ -124,9 +131,14 @@ class Sender:
                 return
             outbox = call.outbox = Outbox()
         outbox.chunks.append(memoryview(chunk))
-        self._count(len(chunk))
         self.waiting[call.stream] = call
+        self._count(len(chunk))
         self.pump()
+        limits = self._host.limits
+        if self.unsent_bytes > limits.unsent_bytes + limits.message_bytes:
+            call.connection.shed("replies that are not taken")
+        elif self._host.unsent_bytes > limits.all_unsent_bytes:
+            self._host.too_much(held=False)
 
     def end(self, call: Call, trailer: bytes) -> None:
         """The trailer behind everything else; then the stream is over."""
@@ -152,6 +164,18 @@ class Sender:
         if outbox.drained is not None and not outbox.drained.done():
             outbox.drained.set_result(None)
 
+    def full(self) -> None:
+        """The transport takes no more for now."""
+        if not self.paused:
+            self.paused, self._stuck = True, self._transport.get_write_buffer_size()
+            self._count(self._stuck)
+
+    def taken(self) -> None:
+        """It takes more, or nothing ever again."""
+        self.paused = False
+        self._count(-self._stuck)
+        self._stuck = 0
+
     def _count(self, more: int) -> None:
         self.unsent_bytes += more
         self._host.unsent_bytes += more
@@ -176,7 +200,10 @@ class Sender:
         self.window -= len(chunk)
         call.credit -= len(chunk)
         self.moved += 1
+        self._fresh += len(chunk)
         self.write(frame(DATA, 0, call.stream, bytes(chunk)))
+        if self._fresh > FLUSH_BYTES:
+            self.flush()
 
     # ---- windows -------------------------------------------------------------------------------------------------
 
@@ -209,17 +236,13 @@ class Sender:
 
     def pump(self) -> None:
         """Sends what waits, a frame of each stream in turn, as far as windows and transport go."""
-        since = 0
         while self.waiting and self.window > 0 and not self.paused:
             for call in list(self.waiting.values()):
-                since += self._some(call)
-                if since > FLUSH_BYTES:  # lets the transport say when it is full
-                    since = 0
-                    self.flush()
+                self._some(call)
                 if self.window <= 0 or self.paused:
                     return
 
-    def _some(self, call: Call) -> int:
+    def _some(self, call: Call) -> None:
         """A frame of the stream; it leaves the queue when it is over or its own window is."""
         outbox = call.outbox
         assert outbox is not None
@@ -233,13 +256,10 @@ class Sender:
                 outbox.chunks[0] = chunk[room:]
             self._count(-len(part))
             self._frame(call, part)
-            room = len(part)
         elif outbox.chunks:
             del self.waiting[call.stream]
-            return 0
         if not outbox.chunks:
             self._drained(call, outbox)
-        return max(room, 0)
 
     def _drained(self, call: Call, outbox: Outbox) -> None:
         del self.waiting[call.stream]

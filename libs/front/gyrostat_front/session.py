@@ -95,6 +95,8 @@ class Session:
         """So many more bytes of messages lie here."""
         self.held_bytes += more
         self.host.held_bytes += more
+        if more > 0 and self.host.held_bytes > self.host.limits.all_held_bytes:
+            self.host.too_much(held=True)
 
     # ---- the end of the connection ----------------------------------------------------------------------------------
 
@@ -108,6 +110,14 @@ class Session:
         self.host.count(text)
         self.sender.write(goaway(self.last, code, text))
         self.close()
+
+    def shed(self, text: str) -> None:
+        """Ends the connection for what it keeps here; what the transport has, the peer would not read either."""
+        if self.closing:
+            return
+        self.refuse(ENHANCE_YOUR_CALM, text)
+        if self.sender.paused:
+            self.transport.abort()
 
     def close(self) -> None:
         """Closes it when what is written has left."""

@@ -29,6 +29,7 @@ from support.http2 import (
     frame,
     message,
     reset,
+    settings,
     window,
 )
 
@@ -133,6 +134,50 @@ def test_messages_that_never_become_whole_have_an_end():
         peer.send(opened(n), frame(DATA, 0, n, message(bytes(1_000_000))[:30_000]))
     assert [peer.answer(n).status for n in range(1, 9, 2)] == [None, None, None, 8]
     assert peer.host.held_bytes <= 100_000
+
+
+def test_who_holds_most_goes_when_messages_of_all_take_too_much_room():
+    honest = Peer(replace(Limits(), all_held_bytes=100_000))
+    hog = Peer(honest.limits, beside=honest)
+    honest.send(opened(1), frame(DATA, 0, 1, message(bytes(20_000))[:10_000]))
+    for n in range(1, 9, 2):
+        hog.send(opened(n), frame(DATA, 0, n, message(bytes(1_000_000))[:30_000]))
+    hog.read()
+    assert (hog.goaway, honest.goaway, honest.host.held_bytes) == (ENHANCE_YOUR_CALM, None, 10_000)
+    honest.send(frame(DATA, END_STREAM, 1, message(bytes(20_000))[10_000:]))
+    assert [len(given.message) for given in honest.calls] == [20_000]
+
+
+def test_who_takes_least_goes_when_replies_to_all_take_too_much_room():
+    honest = Peer(replace(Limits(), all_unsent_bytes=100_000), first=settings(initial_window=10))
+    hog = Peer(honest.limits, first=settings(initial_window=0), beside=honest)
+    for peer, stream, size in [(honest, 1, 20_000), (hog, 1, 60_000), (hog, 3, 60_000)]:
+        peer.send(call(stream, LANE))
+        honest.calls[-1].reply(bytes(size))
+    hog.loop.turn()
+    hog.read()
+    assert (hog.goaway, honest.goaway) == (ENHANCE_YOUR_CALM, None)
+    honest.send(window(1, 100_000))
+    assert (honest.answer(1).status, honest.host.unsent_bytes) == (0, 0)
+
+
+def test_a_connection_that_takes_no_replies_has_an_end_by_itself():
+    peer = Peer(replace(Limits(), unsent_bytes=10_000, message_bytes=20_000), first=settings(initial_window=0))
+    peer.send(*(call(n, LANE) for n in (1, 3, 5)))
+    for given in peer.calls:
+        given.reply(bytes(15_000))
+    peer.loop.turn()
+    peer.read()
+    assert (peer.goaway, peer.host.unsent_bytes) == (ENHANCE_YOUR_CALM, 0)
+
+
+def test_a_newcomer_has_its_share_of_streams():
+    first = Peer(replace(Limits(), all_streams=4))
+    second = Peer(first.limits, beside=first)
+    first.send(*(opened(n) for n in range(1, 11, 2)))
+    second.send(opened(1), opened(3), opened(5))
+    assert [first.answer(n).reset for n in (7, 9)] == [None, REFUSED_STREAM]
+    assert [second.answer(n).reset for n in (1, 3, 5)] == [None, None, REFUSED_STREAM]
 
 
 VIOLATIONS = {
