@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gyrostat_common import oip
@@ -67,12 +69,18 @@ class CountingMeters:
 class Predicting:
     """A Predict over live models, with both logs in memory."""
 
-    def __init__(self, *lives: LiveModel, logging: Logging | None = None, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        *lives: LiveModel,
+        logging: Logging | None = None,
+        bounds: Bounds | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.models, self.answers, self.shadows = LiveModels(), FakeLog(), FakeLog()
         self.meters = CountingMeters()
         for each in lives:
             self.models.swap(each)
-        self.turns = Turns(oip.to_raw, bounds or Bounds())
+        self.turns = Turns(oip.to_raw, bounds or Bounds(), clock)
         logs = self.answers, self.shadows
         self.predict = Predict(self.models, *logs, self.meters, self.turns, logging or Logging())
 

@@ -93,7 +93,7 @@ async def test_a_graph_that_takes_no_zeros_is_warmed_by_its_own_samples(tmp_path
     with pytest.raises(ModelRefused, match="could not score"):
         await engine.try_out(path, Opening(), WarmUp())
     samples = WarmUp((3, 6), json.dumps([sample(1, 2, 3)]))
-    assert (await engine.try_out(path, Opening(), samples)).inputs[0].name == "x"
+    assert (await engine.try_out(path, Opening(), samples)).signature.inputs[0].name == "x"
     opened = await engine.open("m:1", path, Opening(), samples)
     assert opened.facts["warm_up"] == "1 samples"
     with pytest.raises(ModelRefused, match="could not score"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gyrostat_common import telemetry
+from gyrostat_inference.domain.batching import Trial
 from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
 from gyrostat_inference.domain.live import Scorer
@@ -29,8 +30,8 @@ class OnnxEngine:
         self._limits, self._memory_bytes = limits, memory_bytes
         limit_memory(memory_bytes)
 
-    async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Signature:
-        """The signature, as a process of its own saw it. Raises ModelRefused, also for a crash and for hanging."""
+    async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Trial:
+        """The graph as a process of its own saw it. Raises ModelRefused, also for a crash and for hanging."""
         asked = {
             "path": str(path),
             "opening": asdict(opening),
@@ -72,7 +73,7 @@ class OnnxEngine:
         return graph
 
 
-def _verdict(printed: bytes, code: int | None) -> Signature:
+def _verdict(printed: bytes, code: int | None) -> Trial:
     try:
         said: dict[str, Any] = json.loads(printed)
     except ValueError:
@@ -81,7 +82,7 @@ def _verdict(printed: bytes, code: int | None) -> Signature:
     if "refused" in said:
         raise ModelRefused(said["refused"])
     inputs, outputs = said["signature"]["inputs"], said["signature"]["outputs"]
-    return Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
+    return Trial(Signature(tuple(map(_spec, inputs)), tuple(map(_spec, outputs))), said["alone"])
 
 
 def _spec(fields: dict[str, Any]) -> TensorSpec:

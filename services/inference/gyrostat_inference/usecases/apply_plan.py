@@ -39,6 +39,7 @@ class Watcher(Protocol):
 
     def applied(self, plan: Plan) -> None: ...
     def not_loaded(self, model: str, version: int, revision: int, reason: str) -> None: ...
+    def runs_alone(self, model: str, version: int, reason: str) -> None: ...
     def held_up(self, plan: Plan, reason: str) -> None: ...
     def not_cached(self, plan: Plan, reason: str) -> None: ...
 
@@ -188,4 +189,7 @@ class ApplyPlan:
 
     async def _load(self, plan: Plan, planned: PlannedVersion) -> LoadedVersion:
         with self._models.being_loaded(plan, planned.number):
-            return await self._loader.load(plan.model, planned, plan.spec)
+            version = await self._loader.load(plan.model, planned, plan.spec)
+        if version.alone:
+            self._watcher.runs_alone(plan.model, planned.number, version.alone)
+        return version

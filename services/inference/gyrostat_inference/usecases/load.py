@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from gyrostat_inference.domain.batching import Trial
 from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused
 from gyrostat_inference.domain.live import LoadedVersion, Scorer
@@ -23,8 +24,8 @@ class Artifacts(Protocol):
 class Engine(Protocol):
     """The library that runs graphs."""
 
-    async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Signature:
-        """Opens and warms the graph in a process of its own. Raises ModelRefused."""
+    async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Trial:
+        """Opens, warms and tries the graph in a process of its own. Raises ModelRefused."""
         ...
 
     async def open(self, name: str, path: Path, opening: Opening, warm_up: WarmUp) -> Scorer:
@@ -54,12 +55,12 @@ class LoadVersion:
         """Raises ModelRefused, NotFound, InvalidInput, Unavailable; then nothing has changed."""
         path = await self._artifacts.fetch(planned.artifact)
         opening, warm_up = spec.engine.opening, await self._warm_up(planned, spec)
-        found = await self._engine.try_out(path, opening, warm_up)
-        other = differences(planned.signature, found) if planned.signature.inputs else ""
+        trial = await self._engine.try_out(path, opening, warm_up)
+        other = differences(planned.signature, trial.signature) if planned.signature.inputs else ""
         if other:
             raise ModelRefused(f"its graph has other tensors than were registered: {other}")
         scorer = await self._engine.open(f"{model}:{planned.number}", path, opening, warm_up)
-        return LoadedVersion(model, planned, scorer, await self.keeping(planned, spec))
+        return LoadedVersion(model, planned, scorer, await self.keeping(planned, spec), trial.alone)
 
     async def _warm_up(self, planned: PlannedVersion, spec: ServingSpec) -> WarmUp:
         """With the samples that were registered with the version, else the spec's."""

@@ -58,6 +58,11 @@ class Turns:
         self.after: Callable[[], None] = lambda: None
         """Called when a turn, or a run in a thread, has told all its runs."""
 
+    @property
+    def rows(self) -> int:
+        """How many wait or run, of all models."""
+        return self._backlog.rows
+
     def put(self, run: Run, refusable: bool = True) -> None:
         """Queues it for this turn. Raises QueueFull, TooLate, TimeoutError: then the run is told nothing."""
         model = run.version.model
