@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from gyrostat_inference.service.http import Limits
+from gyrostat_inference.service.http import Asked, Limits, Replied, listening
 from support.graphs import a_scorer, an_echo
 from support.rest import Doors, doors
 from support.waiting import WITHIN_S
@@ -132,3 +132,27 @@ async def test_a_body_may_wait_for_the_word_to_go_on(served: Doors) -> None:
         writer.write(body)
         assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
     writer.close()
+
+
+async def test_the_end_waits_for_calls_in_flight_and_for_nobody_who_is_idle() -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(asked: Asked) -> Replied:
+        if asked.parts == ("slow",):
+            began.set()
+            await go_on.wait()
+        return Replied(200, b"{}")
+
+    async with asyncio.timeout(WITHIN_S):
+        async with listening("127.0.0.1:0", answer, Limits(grace_s=10 * WITHIN_S)) as port:
+            idle, idle_writer = await asyncio.open_connection("127.0.0.1", port)
+            idle_writer.write(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+            await idle.readuntil(b"\r\n\r\n{}")
+            slow, slow_writer = await asyncio.open_connection("127.0.0.1", port)
+            slow_writer.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            await began.wait()
+            asyncio.get_running_loop().call_later(0.1, go_on.set)
+        assert (await slow.read()).startswith(b"HTTP/1.1 200 OK")
+        assert await idle.read() == b""
+    idle_writer.close()
+    slow_writer.close()

@@ -72,6 +72,7 @@ async def connections(answer: Answer, limits: Limits) -> AsyncIterator[Callable[
     try:
         yield lambda: _connection(served, limits)
     finally:
+        served.pre_shutdown()  # who is idle goes at once
         await served.shutdown(limits.grace_s)
 
 
