@@ -125,13 +125,13 @@ class Call:
     async def receive(self) -> bytes | None:
         """The next message; None behind the last. Raises Unreadable."""
         inbox = self.opened()
-        while not inbox.messages:
+        while self.done or not inbox.messages:
+            if self.done:  # what lies here is nobody's any more, and off the books
+                raise asyncio.CancelledError
             if self.ended:
                 if inbox.cut:
                     raise Unreadable(INTERNAL, "a message that is cut short")
                 return None
-            if self.done:
-                raise asyncio.CancelledError
             self.waiter = asyncio.get_running_loop().create_future()
             await self.waiter
         is_compressed, raw = inbox.take()

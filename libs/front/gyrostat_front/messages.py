@@ -68,6 +68,11 @@ class Inbox:
         self.messages.append((False, message))
         self.unread_bytes += len(message)
 
+    def clear(self) -> None:
+        """Nobody takes any of it."""
+        self._buffer, self.unread_bytes = bytearray(), 0
+        self.messages.clear()
+
     def take(self) -> Received:
         """The oldest message."""
         found = self.messages.popleft()

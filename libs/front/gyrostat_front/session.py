@@ -69,6 +69,7 @@ class Session:
             self.sender.forget(call)
         if call.inbox is not None:
             self.hold(-call.inbox.held_bytes)
+            call.inbox.clear()  # now, and not when the last who knows the call has ended
         if not call.ended:
             self.leave(call.stream)
         if not streams:
