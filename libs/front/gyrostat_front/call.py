@@ -100,6 +100,8 @@ class Call:
 
     def head(self, metadata: Trailing = (), gzip: bool = False) -> None:
         """Sends the response's header block, once."""
+        if self.done:
+            return
         block = OK_HEAD + (hpack.field(b"grpc-encoding", GZIP) if gzip else b"")
         self.sender.head(self, block + b"".join(hpack.field(name, value) for name, value in fields_of(metadata)))
 

@@ -75,6 +75,8 @@ class Limits:
     """A frame or a header block that has begun."""
     request_s: float = 60.0
     """A unary request that has begun and brings no deadline."""
+    answer_s: float = 60.0
+    """A call without a deadline that a lane has taken."""
     stalled_s: float = 120.0
     """Replies that a peer does not take."""
     idle_s: float = 3600.0

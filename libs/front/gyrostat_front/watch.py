@@ -95,8 +95,12 @@ class Watched:
         for call in list(self._connection.streams.values()):
             if call.on_gone is not None:
                 continue
+            took_s, limits = now - call.since, self._limits
             if call.deadline is not None:
                 if now > call.deadline:
                     call.expire()
-            elif not call.ended and now - call.since > self._limits.request_s:
-                call.reset(CANCEL)
+            elif not call.ended:
+                if took_s > limits.request_s:
+                    call.reset(CANCEL)
+            elif not call.said and took_s > limits.answer_s:
+                call.expire()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from support.front_peer import LANE, Peer
-from support.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, asking, block, frame, message
+from support.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, asking, block, frame, message, reset, settings
 
 
 @pytest.mark.parametrize("flags", [0, END_STREAM])
@@ -14,3 +16,24 @@ def test_a_message_that_is_refused_is_not_taken_off_the_books_twice(flags: int) 
     peer = Peer()
     peer.send(frame(HEADERS, END_HEADERS, 1, block(asking(LANE))), frame(DATA, flags, 1, message(b"x", 7)))
     assert (peer.host.held_bytes, peer.connection.held_bytes, peer.host.streams) == (0, 0, 0)
+
+
+def test_a_method_that_reads_on_behind_the_end_of_its_call_takes_nothing_off_the_books() -> None:
+    peer = Peer()
+    peer.send(frame(HEADERS, END_HEADERS, 1, block(asking("/test.Other/Call"))), frame(DATA, 0, 1, message(b"x") * 3))
+    [call] = peer.general
+    peer.send(reset(1))
+    with pytest.raises(asyncio.CancelledError):
+        call.receive().send(None)
+    assert (peer.host.held_bytes, peer.connection.held_bytes) == (0, 0)
+
+
+def test_who_writes_behind_the_end_of_its_call_writes_nothing() -> None:
+    peer = Peer(first=settings(initial_window=0))
+    peer.send(frame(HEADERS, END_HEADERS, 1, block(asking("/test.Other/Call"))), reset(1))
+    [call] = peer.general
+    peer.read()
+    call.head()
+    call.put(b"to nobody")
+    peer.loop.turn()
+    assert (peer.read(), peer.host.unsent_bytes) == ([], 0)

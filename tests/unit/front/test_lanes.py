@@ -169,6 +169,15 @@ def test_a_call_whose_deadline_is_past_is_gone_and_told_so():
     assert peer.answer(1).status == 4
 
 
+def test_a_call_without_a_deadline_has_one_of_ours():
+    peer = Peer(replace(Limits(), answer_s=10))
+    peer.send(call(1, LANE))
+    peer.passes(9)
+    assert peer.answer(1).status is None
+    peer.passes(2)
+    assert (peer.answer(1).status, peer.calls[0].gone) == (4, True)
+
+
 def test_a_request_that_does_not_end_is_taken_back():
     peer = Peer(replace(Limits(), request_s=10))
     peer.send(frame(HEADERS, END_HEADERS, 1, block(asking(LANE))), frame(DATA, 0, 1, b"\0"))
