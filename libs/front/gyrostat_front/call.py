@@ -107,6 +107,8 @@ class Call:
 
     def put(self, message: bytes, gzip: bool = False) -> None:
         """Sends one message as soon as the peer takes it. Raises Unreadable when it is too large for that."""
+        if self.done:
+            return
         most = self.connection.host.limits.message_bytes
         if len(message) > most:
             raise Unreadable(RESOURCE_EXHAUSTED, f"Sent message larger than max ({len(message)} vs. {most})")
