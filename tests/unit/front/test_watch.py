@@ -83,7 +83,7 @@ def test_a_connection_without_calls_is_closed_after_a_while():
 
 
 def test_an_old_connection_is_asked_to_go_and_its_calls_are_answered():
-    peer = Peer(replace(Limits(), age_s=100, keepalive_s=1000))
+    peer = Peer(replace(Limits(), age_s=100, keepalive_s=1000, answer_s=1000))
     peer.send(call(1, LANE))
     peer.passes(89)
     assert not [got for got in peer.read() if got.kind == GOAWAY]
