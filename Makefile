@@ -67,7 +67,7 @@ fuzz: $(STAMPS)/python ## a minute of broken input for all that reads from outsi
 	$(PY) tools/tiers.py fuzz $(ARGS)
 
 fuzz-long: $(STAMPS)/python ## the same for ten minutes; what is found to lead further is kept in build/fuzz
-	$(PY) tools/tiers.py fuzz --seconds 600 $(ARGS)
+	$(PY) tools/tiers.py fuzz --seconds 600 --corpus build/fuzz $(ARGS)
 
 h2spec: $(STAMPS)/python $(STAMPS)/gotools ## HTTP/2 conformance of the front (ARGS="--front grpcio", "--inference", "--address HOST:PORT")
 	$(PY) tests/interop/h2spec.py $(ARGS)

@@ -128,6 +128,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=2, metavar="N", help="tiers side by side (default 2)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to fuzz (default 60)")
     parser.add_argument("--seed", default=None, help="fuzz with this SEED or SEED/FIRST (default: a new one)")
+    parser.add_argument(
+        "--corpus", default="", help="where guided fuzzers keep what led further"
+    )
     return parser.parse_args()
 
 
@@ -135,7 +138,8 @@ def main() -> None:
     """Run the tiers named on the command line."""
     args = arguments()
     seed = random.SystemRandom().randrange(2**32) if args.seed is None else args.seed
-    more = {"fuzz": [f"--fuzz-seconds={args.seconds}", f"--fuzz-seed={seed}"]}
+    fuzz = [f"--fuzz-seconds={args.seconds}", f"--fuzz-seed={seed}", f"--fuzz-corpus={args.corpus}"]
+    more = {"fuzz": fuzz}
     RESULTS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     results: list[Result] = []

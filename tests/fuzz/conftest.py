@@ -34,6 +34,7 @@ class Hangs(BaseException):
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-seconds", type=float, default=10.0, help="shared by all targets")
     parser.addoption("--fuzz-seed", default="0", help="SEED or SEED/FIRST")
+    parser.addoption("--fuzz-corpus", default="", help="where the guided ones keep what led further")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -116,6 +117,7 @@ def _bounds() -> Iterator[None]:
 def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """The target's share of the time."""
     seed, _, first = request.config.getoption("--fuzz-seed", "0").partition("/")
-    share = request.config.getoption("--fuzz-seconds", 10.0) / len(request.session.items)
+    shares = sum(getattr(item.module, "WEIGHT", 1) for item in request.session.items)
+    share = request.config.getoption("--fuzz-seconds", 10.0) * getattr(request.module, "WEIGHT", 1) / shares
     told = request.config.stash.setdefault(TOLD, [])
     return Fuzz(request.node.name.removeprefix("test_"), seed, int(first or 0), share, told)
