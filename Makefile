@@ -74,6 +74,7 @@ h2spec: $(STAMPS)/python $(STAMPS)/gotools ## HTTP/2 conformance of the front (A
 
 interop: $(STAMPS)/python $(STAMPS)/gotools $(STAMPS)/clients ## grpc-go, grpc-java and grpc-js against both fronts (ARGS="--front own --client go")
 	$(PY) tests/interop/run.py $(ARGS)
+	$(PY) tests/interop/rest.py
 
 bench: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/load ## a page of figures about the hot path (ARGS="w1 swaps --front own", ARGS=bus, ARGS=--list)
 	$(PY) tests/bench $(ARGS)
