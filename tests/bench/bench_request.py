@@ -177,7 +177,7 @@ async def through_the_lane(live: LiveModel, spool: Spool, message: bytes, togeth
     models.swap(live)
     loop = asyncio.get_running_loop()
     predict = Predict(models, spool, spool, Meters(), Turns(oip.to_raw, Bounds(), loop.time), Logging())
-    lane = InferLane(predict, models, lambda: True)
+    lane = InferLane(predict, models)
     turns = max(20, 2000 // together)
 
     async def once() -> float:

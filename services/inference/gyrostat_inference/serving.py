@@ -4,8 +4,8 @@ Used by `app` where one process is the whole replica, and by `worker`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from gyrostat_inference.service.rest import Rest
 from gyrostat_inference.settings import Settings
 from gyrostat_inference.store.cache import ArtifactFiles, PlanFiles, ProfileFiles, Source, hash_key
 from gyrostat_inference.store.spool import Room, Spool
+from gyrostat_inference.store.trials import SharedTrials
 from gyrostat_inference.usecases.apply_plan import ApplyPlan, PlanCache
-from gyrostat_inference.usecases.load import LoadVersion
+from gyrostat_inference.usecases.load import Engine, LoadVersion
 from gyrostat_inference.usecases.predict import Logging, Predict
 from gyrostat_inference.usecases.turns import Turns
 
@@ -77,7 +78,10 @@ def applying_plans(
     if settings.registry_address:
         sources.append(RegistryArtifacts(settings.registry_address))
     artifacts = ArtifactFiles(Path(settings.cache_folder) / "artifacts", sources)
-    loader = LoadVersion(artifacts, OnnxEngine(limits, settings.model_memory_bytes), ProfileFiles(), key_of(settings))
+    engine: Engine = OnnxEngine(limits, settings.model_memory_bytes)
+    if settings.workers > 1:
+        engine = SharedTrials(engine, trials_folder(settings))
+    loader = LoadVersion(artifacts, engine, ProfileFiles(), key_of(settings))
     return ApplyPlan(models, loader, cache, LogLines(), changed)
 
 
@@ -119,11 +123,22 @@ async def answering(
 ) -> AsyncIterator[None]:
     """Calls are let in while the block runs, over gRPC and REST; ModelInfer by its lane where the front has lanes."""
     served = rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)
-    front = server.transport
-    if isinstance(front, Server):
-        front.add_lane(PATH, InferLane(predict, models, lambda: server.answering))
     async with rest.serving(service), server.serving([served], [oip.POOL]):
+        with _lane(server.transport, InferLane(predict, models)):
+            yield
+
+
+@contextmanager
+def _lane(front: rpc.Transport, lane: InferLane) -> Iterator[None]:
+    """Only while calls are let in: the general path says why they are not."""
+    if not isinstance(front, Server):
         yield
+        return
+    front.add_lane(PATH, lane)
+    try:
+        yield
+    finally:
+        front.remove_lane(PATH)
 
 
 @asynccontextmanager

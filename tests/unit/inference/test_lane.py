@@ -102,7 +102,7 @@ async def through(lane: InferLane, call: FrontCall) -> Ended:
 
 
 def a_lane(bench: Bench) -> InferLane:
-    return InferLane(bench.predict, bench.models, lambda: True)
+    return InferLane(bench.predict, bench.models)
 
 
 def a_request(rows: int = 1, **fields: Any) -> oip.ModelInferRequest:
@@ -207,7 +207,7 @@ class Scripts:
 
 
 def scripted(outcome: calls.Answer | Exception) -> InferLane:
-    return InferLane(Scripts(outcome), Bench(a_plan()).models, lambda: True)
+    return InferLane(Scripts(outcome), Bench(a_plan()).models)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,9 @@ async def test_an_answer_that_cannot_be_encoded_is_a_fault_of_ours():
     assert (await through(scripted(broken), FrontCall(a_message())))[:2] == (13, "internal error")
 
 
-async def test_what_the_general_path_knows_better_is_left_to_it():
-    bench = Bench(a_plan())
-    assert not a_lane(bench)(FrontCall(b"\xff\xff"))
-    shut = InferLane(bench.predict, bench.models, lambda: False)
-    call = FrontCall(a_message())
-    assert not shut(call)
+async def test_bytes_that_are_no_message_are_left_to_the_general_path():
+    call = FrontCall(b"\xff\xff")
+    assert not a_lane(Bench(a_plan()))(call)
     assert not call.ended
 
 

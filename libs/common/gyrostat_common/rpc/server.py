@@ -103,11 +103,6 @@ class Server:
         """What it was made with."""
         return self._server
 
-    @property
-    def answering(self) -> bool:
-        """Whether calls of services are let in."""
-        return self._health.answering
-
     @asynccontextmanager
     async def serving(self, services: Sequence[Service], pools: Sequence[DescriptorPool] = ()) -> AsyncIterator[None]:
         """Lets calls in while the block runs. `pools` are private descriptor pools that reflection shows beside the

@@ -39,10 +39,8 @@ class _Head(NamedTuple):
     """Of the inputs of BYTES: place, name, and how messages call it."""
 
 
-class _Split(NamedTuple):
-    head: bytes
-    has_id: bool
-    has_parameters: bool
+_Split = tuple[bytes, bool, bool]
+"""A head, whether an id stood before it was cut out, and whether parameters did."""
 
 
 class Decoder:
@@ -60,16 +58,15 @@ class Decoder:
         """
         raws = list(request.raw_input_contents)
         split = _split(message, raws) if raws else None
-        known = self._heads.get(split.head) if split is not None else None
-        if split is not None and known is not None:
+        if split is not None and (known := self._heads.get(split[0])) is not None:
             call = self._known(request, raws, known, split, header, traceparent)
             if call is not None:
                 return call
         live = self._models.get(request.model_name)
         metadata = [(ENTITY_METADATA, entity)] if (entity := header(ENTITY_METADATA)) else ()
         call = call_of(request, metadata, None if live is None else live.max_rows, traceparent)
-        if split is not None and known is None:
-            self._learn(split.head)
+        if split is not None and split[0] not in self._heads:
+            self._learn(split[0])
         return call
 
     def _known(
@@ -84,29 +81,28 @@ class Decoder:
         """None: something is unusual, or wrong."""
         began = perf_counter_ns()
         model, version, form, texts = head
-        given = parameters.ours(request) if split.has_parameters else _NOTHING
+        given = parameters.ours(request) if split[2] else _NOTHING
         live = self._models.get(model)
         if live is not None and live.max_rows is not None and form.rows > live.max_rows:
             return None
-        if len(raws) != len(form.sizes):
+        if not _as_long(raws, form.sizes):
             return None
-        for raw, size in zip(raws, form.sizes, strict=True):
-            if len(raw) != size and size >= 0:
-                return None
-        request_id = request.id if split.has_id else ""
+        request_id = request.id if split[1] else ""
         if "\0" in request_id:
             return None
         arrived_ns = time_ns()
-        uid = parameters.prediction_id(given[PREDICTION_ID]) if PREDICTION_ID in given else self._ids.new(arrived_ns)
-        entity = parameters.entity(given[ENTITY], ()) if ENTITY in given else header(ENTITY_METADATA)
-        if entity and ENTITY not in given:
-            entity = parameters.entity(entity, ())
-        event_us = parameters.event_time(given[EVENT_TIME]) if EVENT_TIME in given else None
-        made = None
-        if texts:
-            made = _read(form, raws, texts)
-            if made is None:
-                return None
+        if given:
+            own = given.get(PREDICTION_ID)
+            uid = self._ids.new(arrived_ns) if own is None else parameters.prediction_id(own)
+            entity = parameters.entity(given.get(ENTITY), [(ENTITY_METADATA, header(ENTITY_METADATA))])
+            event_us = parameters.event_time(given.get(EVENT_TIME))
+        else:
+            uid, entity, event_us = self._ids.new(arrived_ns), header(ENTITY_METADATA), None
+            if entity:
+                entity = parameters.entity(entity, ())
+        made = _read(form, raws, texts) if texts else None
+        if texts and made is None:
+            return None
         return Call(
             model, version, request_id, uid, entity, event_us, arrived_ns // 1000, Columns(form, raws, made),
             form.outputs, traceparent, perf_counter_ns() - began, form,
@@ -134,6 +130,15 @@ class Decoder:
         self._heads[head] = _Head(alone.model_name, alone.model_version, form, texts)
 
 
+def _as_long(raws: list[bytes], sizes: list[int]) -> bool:
+    """Whether there are as many as the form says, each of its size."""
+    if len(raws) == 1 == len(sizes):
+        return sizes[0] in (-1, len(raws[0]))
+    if len(raws) != len(sizes):
+        return False
+    return all([size in (-1, len(raw)) for raw, size in zip(raws, sizes, strict=True)])
+
+
 def _read(form: Form, raws: list[bytes], texts: tuple[tuple[int, str, str], ...]) -> dict[str, Tensor] | None:
     """The tensors of text; None where one is not what its shape says."""
     made = {}
@@ -159,22 +164,20 @@ def _split(message: bytes, raws: list[bytes]) -> _Split | None:
             return None
         end -= len(begin)
     try:
-        start = _past(message, 0, _MODEL)
-        start = _past(message, start, _VERSION)
-        after_id = _past(message, start, _ID)
-        after = _past(message, after_id, _PARAMETER)
+        start = _past(message, 0) if message[0] == _MODEL else 0
+        if message[start] == _VERSION:
+            start = _past(message, start)
+        after = after_id = _past(message, start) if message[start] == _ID else start
         while message[after] == _PARAMETER:
-            after = _past(message, after, _PARAMETER)
+            after = _past(message, after)
     except IndexError:
         return None
     head = message[:start] + message[after:end] if after > start else message[:end]
-    return _Split(head, after_id > start, after > after_id)
+    return head, after_id > start, after > after_id
 
 
-def _past(message: bytes, at: int, tag: int) -> int:
-    """Behind the record at `at` if it has that tag. Raises IndexError for one that is long, or beyond the end."""
-    if message[at] != tag:
-        return at
+def _past(message: bytes, at: int) -> int:
+    """Behind the record at `at`. Raises IndexError for one that is long, or beyond the end."""
     size = message[at + 1]
     if size >= _ONE_BYTE:
         raise IndexError

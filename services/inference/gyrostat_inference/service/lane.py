@@ -59,20 +59,16 @@ class Submits(Protocol):
 
 
 class InferLane:
-    """Made on the event loop, called on it. `answering`: whether the service takes calls; else the general path says
-    why not.
-    """
+    """Made on the event loop, called on it, while the service takes calls."""
 
-    def __init__(self, predict: Submits, models: LiveModels, answering: Callable[[], bool]) -> None:
-        self._predict, self._answering = predict, answering
+    def __init__(self, predict: Submits, models: LiveModels) -> None:
+        self._predict = predict
         self._decoder, self._replies = Decoder(models, Uuids()), Replies()
         self._now = asyncio.get_running_loop().time
         self._well = calls_seconds.labels(METHOD, grpc.StatusCode.OK.name)
 
     def __call__(self, call: Call) -> bool:
         """False: the general path must take the call; nothing has happened to it."""
-        if not self._answering():
-            return False
         try:
             request = oip.ModelInferRequest.FromString(call.message)
         except DecodeError:
