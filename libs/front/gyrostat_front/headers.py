@@ -86,16 +86,13 @@ class Headers:
             return "timeout"
         return "length" if LENGTH in kinds or kinds.get(TE, b"trailers") != b"trailers" else ""
 
-    def raw(self, name: str) -> bytes:
+    def text(self, name: str) -> str:
         """The last value of a field; empty when there is none."""
         values = self._values
         if values is None:
             values = self._values = dict(self.pairs)
-        return values.get(name, b"")
-
-    def text(self, name: str) -> str:
-        """The same as text."""
-        return self.raw(name).decode("latin-1")
+        raw = values.get(name)
+        return raw.decode("latin-1") if raw else ""
 
     def metadata(self) -> Metadata:
         """What the caller gave beside its message, binary values decoded. Raises ValueError when they are none."""
