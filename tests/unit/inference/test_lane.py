@@ -238,16 +238,6 @@ async def test_bytes_that_are_no_message_are_left_to_the_general_path():
     assert not call.ended
 
 
-async def test_a_call_without_a_deadline_gets_the_one_of_the_general_path():
-    call, own = FrontCall(a_message()), FrontCall(a_message(), deadline=5e9)
-    lane = a_lane(Bench(a_plan()))
-    await through(lane, call)
-    await through(lane, own)
-    assert call.deadline is not None
-    assert call.deadline - asyncio.get_running_loop().time() == pytest.approx(60.0, abs=5.0)
-    assert own.deadline == 5e9
-
-
 async def test_a_sampled_call_is_recorded_as_the_general_path_records_it():
     bench = Bench(a_plan(champion=4, fallback=a_version(3)))
     lane = a_lane(bench)

@@ -17,7 +17,6 @@ from gyrostat_common import oip, telemetry
 from gyrostat_common.ids import Uuids
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS
 from gyrostat_common.rpc.interceptor import (
-    MOST_S,
     Trailing,
     calls_seconds,
     end_span,
@@ -40,9 +39,10 @@ _ATTRIBUTES = span_attributes(METHOD)
 class Call(Protocol):
     """A call as the front has it, its request complete and not compressed. Answered once, now or later."""
 
-    message: bytes
-    deadline: float | None
-
+    @property
+    def message(self) -> bytes: ...
+    @property
+    def deadline(self) -> float | None: ...
     @property
     def gone(self) -> bool: ...
     def header(self, name: str) -> str: ...
@@ -74,8 +74,6 @@ class InferLane:
         except DecodeError:
             return False
         began = self._now()
-        if call.deadline is None:
-            call.deadline = began + MOST_S
         span, traceparent = None, call.header("traceparent")
         if tracing.chosen(traceparent):
             span = tracing.start(METHOD, telemetry.SpanKind.SERVER, traceparent, (), _ATTRIBUTES, wanted=True)
