@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,21 @@ def test_what_the_plan_says_is_what_the_session_is_made_with(tmp_path: Path, lim
     assert facts["deterministic"] == "false"
 
 
+AUDIT = """
+import sys
+from pathlib import Path
+import numpy as np
+from gyrostat_inference.domain.engine_settings import Opening, Optimization
+from gyrostat_inference.engine import RunLimits
+from gyrostat_inference.engine.graph import Graph
+draw = np.random.default_rng(7)
+inputs = {f"x{n}": draw.normal(size=(500, 1)).astype(np.float32) for n in range(40)}
+with RunLimits(5.0) as limits:
+    opening = Opening(1, 1, Optimization["basic".upper()], ("CPUExecutionProvider",), True)
+    print(Graph("m:1", Path(sys.argv[1]), opening, limits).run(inputs)[0].tobytes().hex())
+"""
+
+
 def rows(count: int) -> dict[str, Any]:
     draw = np.random.default_rng(7)
     return {f"x{n}": draw.normal(size=(count, 1)).astype(np.float32) for n in range(40)}
@@ -82,6 +99,8 @@ def test_the_profile_for_audits_wins_over_the_fields_beside_it_and_repeats_to_th
         answers |= {graph.run(inputs)[0].tobytes() for _ in range(5)}
     assert len(answers) == 1
     assert graph.facts["deterministic"] == "true"
+    again = subprocess.run([sys.executable, "-c", AUDIT, str(path)], capture_output=True, timeout=100, check=True)
+    assert bytes.fromhex(again.stdout.decode()) in answers, "another process, by what the metadata says"
 
 
 def sample(*values: float) -> dict[str, Any]:

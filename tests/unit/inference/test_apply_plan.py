@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from gyrostat_common.errors import Unavailable
+from gyrostat_inference.domain.engine_settings import (
+    Batching,
+    EngineSettings,
+    Opening,
+    Optimization,
+    QueueLimits,
+    WarmUp,
+)
 from gyrostat_inference.domain.errors import ModelRefused, PlanDecides, VersionNotLoaded
 from gyrostat_inference.domain.live import LiveModels, LoadedVersion
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, Sensitivity, ServingSpec
@@ -239,3 +248,16 @@ async def test_a_version_that_is_being_loaded_is_said_to_be():
     await bench.follow(a_plan())
     assert during == [(4, False)]
     assert bench.models.loading() == []
+
+
+async def test_what_a_session_is_made_with_opens_it_anew_and_nothing_else_does():
+    bench = Bench()
+    engine = EngineSettings()
+    await bench.follow(a_plan(revision=1, spec=ServingSpec(engine=engine)))
+    light = replace(engine, batching=Batching(off=True), queue=QueueLimits(5), warm_up=WarmUp((7,)))
+    await bench.follow(a_plan(revision=2, spec=ServingSpec(engine=light, max_rows=9)))
+    assert bench.loader.loads == [4]
+    for revision, opening in enumerate((Opening(2), Opening(2, 2), Opening(2, 2, Optimization.BASIC)), 3):
+        await bench.follow(a_plan(revision=revision, spec=ServingSpec(engine=replace(light, opening=opening))))
+        assert len(bench.loader.loads) == revision - 1
+        assert bench.revision == revision
