@@ -84,7 +84,7 @@ CHECKS: tuple[Callable[[], None], ...] = (health, descriptions, inference, at_on
 for check in CHECKS:
     try:
         check()
-    except Exception as error:
+    except Exception as error:  # of whatever kind, it is what the check says
         print(f"failed\t{check.__name__}\t{' '.join(repr(error).split())[:500]}")
     else:
         print(f"ok\t{check.__name__}")
