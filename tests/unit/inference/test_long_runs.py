@@ -65,8 +65,13 @@ async def test_a_small_request_may_hold_up_the_others_once_and_shortly():
     assert version.counters.slow
     await predict.answer(a_call(rows=2))
     assert scorer.limits == [INLINE_S, None, None]
+    for _ in range(14):
+        await predict.answer(a_call(rows=2))
+    assert not version.counters.slow, "sixteen short ones in a row: it was no fault of the graph"
+    await predict.answer(a_call(rows=2))
+    assert scorer.limits[17:] == [INLINE_S, None]
     here = threading.current_thread()
-    assert [thread is here for thread in scorer.threads] == [True, False, False]
+    assert [thread is here for thread in scorer.threads] == [True, *[False] * 16, True, False]
 
 
 async def test_a_run_for_which_nobody_waits_any_more_is_stopped():

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 _SIZES = 64
-# Each new run counts for an eighth: an estimate follows within ten runs, and one slow run moves it little.
-_WEIGHT = 0.125
+# A run that took longer than was known counts for an eighth, one that was faster for a quarter, and none as more than
+# four times what was known: a process that had to wait for its processor says nothing about the graph.
+_SLOWER, _FASTER, _AT_MOST = 0.125, 0.25, 4.0
+# It is not always the graph that is slow: a process that is paused in the middle of a run looks the same.
+_SHORT_AT_FIRST, _SHORT_AT_LAST = 16, 1024
 # So many runs of a size must have been seen before the fastest of them refuses a call.
 _ENOUGH = 8
 # One of so many refusals by the deadline is let through, so that an estimate which has become wrong mends.
@@ -23,21 +26,21 @@ class Bounds:
 class Pace:
     """Moving estimates of one version. The size of a run is its rows, or its values where rows differ in size."""
 
-    __slots__ = ("_least", "_ns", "_refused", "_seen", "each_ns")
+    __slots__ = ("_least", "_needed", "_ns", "_refused", "_seen", "_short", "each_ns")
 
     def __init__(self) -> None:
         self._ns = [0.0] * _SIZES  # by the number of bits of the size
         self._least = [0.0] * _SIZES
         self._seen = [0] * _SIZES
-        self._refused = 0
+        self._refused = self._short = 0
+        self._needed = _SHORT_AT_FIRST
         self.each_ns = 0.0
         """Nanoseconds per unit of size with everything around the run, as requests came together lately; 0: unknown."""
 
     def ran(self, size: int, ns: int) -> None:
         """One run of the graph."""
         bits = size.bit_length()
-        known = self._ns[bits]
-        self._ns[bits] = known + (ns - known) * _WEIGHT if known else float(ns)
+        self._ns[bits] = _moved(self._ns[bits], ns)
         least = self._least[bits]
         if not least or ns < least:
             self._least[bits] = float(ns)
@@ -45,8 +48,7 @@ class Pace:
 
     def through(self, size: int, ns: int) -> None:
         """One run with its answers, from its beginning until all were on their way."""
-        each = ns / size
-        self.each_ns += (each - self.each_ns) * _WEIGHT if self.each_ns else each
+        self.each_ns = _moved(self.each_ns, ns / size)
 
     def run_ns(self, size: int) -> float:
         """What a run of this size will take, by those of its size, else of smaller ones; 0.0 while nothing is known.
@@ -64,6 +66,16 @@ class Pace:
                 return float(self._ns[lower] * 2 ** (bits - lower))
         return next((ns for ns in self._ns[bits:] if ns), 0.0)
 
+    def forgiven(self, short: bool) -> bool:
+        """Of a version that once held everybody up, one more run: whether so many in a row were short by now that it
+        may be trusted again. Each further time it takes twice as many.
+        """
+        self._short = self._short + 1 if short else 0
+        if self._short < self._needed:
+            return False
+        self._short, self._needed = 0, min(2 * self._needed, _SHORT_AT_LAST)
+        return True
+
     def cannot(self, size: int, within_ns: float) -> bool:
         """Whether even the fastest run of such a size took longer than is left."""
         bits = size.bit_length()
@@ -71,6 +83,19 @@ class Pace:
             return False
         self._refused += 1
         return self._refused % _LET_THROUGH != 0
+
+
+def _moved(known: float, ns: float) -> float:
+    """A moving estimate after one more measurement.
+
+    >>> _moved(0.0, 8.0), _moved(8.0, 4.0), _moved(8.0, 16.0), _moved(8.0, 1e9)
+    (8.0, 7.0, 9.0, 11.0)
+    """
+    if not known:
+        return float(ns)
+    if ns < known:
+        return known + (ns - known) * _FASTER
+    return known + (min(ns, known * _AT_MOST) - known) * _SLOWER
 
 
 class Backlog:

@@ -31,7 +31,7 @@ class Counters:
     pinned: int = 0
     last_inference_ms: int = 0
     slow: bool = False
-    """A small request once held everybody up: its runs are off the event loop from then on."""
+    """A small request held everybody up: its runs are off the event loop until enough of them were short."""
     mixes: bool = False
     """Rows of several requests did not come back row by row: requests are run alone from then on."""
 

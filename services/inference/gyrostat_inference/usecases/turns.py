@@ -19,7 +19,7 @@ from gyrostat_inference.domain.calls import Output
 from gyrostat_inference.domain.errors import AnswerTooLarge, QueueFull, RunTooLong, TooLate
 from gyrostat_inference.domain.live import LoadedVersion
 from gyrostat_inference.usecases.runs import Run
-from gyrostat_inference.usecases.threads import Arrays, Threads
+from gyrostat_inference.usecases.threads import Arrays, Threads, Took
 
 # A run of more rows than this, of which nobody knows yet how long it takes, leaves the event loop.
 INLINE_ROWS = 64
@@ -199,7 +199,7 @@ class Turns:
             spent = perf_counter_ns() - began
             if spent > INLINE_S * 1e9:
                 version.counters.slow = True
-            self._ran(queue, batch, arrays, began, spent)
+            self._ran(queue, batch, arrays, began, Took(spent, spent))
 
     def _leaves_the_loop(self, version: LoadedVersion, batch: Sequence[Run]) -> bool:
         if version.counters.slow:
@@ -218,30 +218,33 @@ class Turns:
             now = self._clock()
             return all(run.unwanted(now) for run in batch)
 
-        def back(outcome: Arrays | BaseException, spent: int) -> None:
-            self._back(queue, batch, outcome, began, spent)
+        def back(outcome: Arrays | BaseException, took: Took) -> None:
+            self._back(queue, batch, outcome, began, took)
 
         self._threads.start(version.scorer, inputs, gone, back)
 
-    def _back(self, queue: _Queue, batch: list[Run], outcome: Arrays | BaseException, began: int, spent: int) -> None:
+    def _back(self, queue: _Queue, batch: list[Run], outcome: Arrays | BaseException, began: int, took: Took) -> None:
         if isinstance(outcome, Exception):
             self._raised(queue, batch, outcome)
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            self._ran(queue, batch, outcome, began, spent, self._clock())
+            version = batch[0].version
+            if version.counters.slow and version.pace.forgiven(took.own < self._bounds.on_loop_ms * 1e6):
+                version.counters.slow = False
+            self._ran(queue, batch, outcome, began, took, self._clock())
         self.after()
 
     # What came of it
 
     def _ran(
-        self, queue: _Queue, batch: list[Run], arrays: Arrays, began: int, spent: int, now: float | None = None
+        self, queue: _Queue, batch: list[Run], arrays: Arrays, began: int, took: Took, now: float | None = None
     ) -> None:
         """`now` where callers may have gone meanwhile."""
         version, rows = batch[0].version, [run.rows for run in batch]
         size = sum([run.size for run in batch])
-        version.counters.ran(sum(rows), spent)
-        version.pace.ran(size, spent)
+        version.counters.ran(sum(rows), took.wall)
+        version.pace.ran(size, took.own)
         if len(batch) > 1 and not batching.row_wise(arrays, sum(rows)):
             version.counters.mixes = True
             return self._alone(queue, batch)
