@@ -122,7 +122,7 @@ def inference(front: str, folder: Path) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--front", choices=FRONTS, default=FRONTS[-1])
+    parser.add_argument("--front", choices=FRONTS, default="own")
     parser.add_argument("--address", help="a server that is there already")
     parser.add_argument("--tls", action="store_true", help="that server speaks TLS")
     parser.add_argument("--inference", action="store_true", help="the inference service instead of the echo")

@@ -62,7 +62,7 @@ async def main(front: str, folder: Path, limits: dict[str, float]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--front", choices=FRONTS, default=FRONTS[-1])
+    parser.add_argument("--front", choices=FRONTS, default="own")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--limits", type=json.loads, default={}, help="of our own front, as JSON")
     args = parser.parse_args()

@@ -14,9 +14,10 @@ import grpc
 import gyrostat_front
 from gyrostat_common import oip, rpc
 from gyrostat_common.health import Health
-from support.echo import BYTES, Echo, services
+from support.echo import BYTES, LANES, Echo, lane, services
 
-FRONTS = ("grpcio", "own")
+FRONTS = ("grpcio", "own", "lanes")
+"""gRPC's server; ours; ours with the plain answers of the echo on lanes, the short way past interceptors and tasks."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class _Secure:
 
 def _credentials(front: str, file: Path) -> Any:
     """Of a PEM file with the key first."""
-    if front == "own":
+    if front != "grpcio":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
@@ -81,10 +82,12 @@ def transport_of(front: str, tls: Path | None, limits: Mapping[str, Any]) -> Cal
     """What `rpc.serve` makes its server with. `limits` are those of our own front; grpcio has none."""
 
     def make(interceptors: Sequence[Any]) -> Any:
-        if front == "own":
-            server: Any = gyrostat_front.Server(interceptors, gyrostat_front.Limits(**limits))
+        if front == "grpcio":
+            server: Any = rpc.grpcio(interceptors)
         else:
-            server = rpc.grpcio(interceptors)
+            server = gyrostat_front.Server(interceptors, gyrostat_front.Limits(**limits))
+        for path in LANES if front == "lanes" else ():
+            server.add_lane(path, lane)
         return server if tls is None else _Secure(server, _credentials(front, tls))
 
     return make

@@ -13,7 +13,6 @@ import pytest
 
 from interop.echo_process import Addresses, echo
 from support import abuse
-from support.fronts import FRONTS
 from support.http2 import ENHANCE_YOUR_CALM
 from support.waiting import eventually
 
@@ -54,7 +53,7 @@ class Victim:
     fresh_bytes: int
 
 
-@pytest.fixture(scope="module", params=FRONTS)
+@pytest.fixture(scope="module", params=["grpcio", "own"])
 def victim(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
     with echo(request.param, tmp_path_factory.mktemp("echo"), **LIMITS) as at:
         yield Victim(at, abuse.resident_bytes(at.pid))
