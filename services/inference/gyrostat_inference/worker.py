@@ -169,7 +169,7 @@ async def open_worker(
         health.need(lambda: station.reason)
         health.need(models.not_ready)
         health.alarms(lambda: station.problems)
-        health.parts(models.answering)
+        health.parts(lambda: {model: ok and model in station.served for model, ok in models.answering().items()})
 
         predict = await stack.enter_async_context(predicting(settings, models, spools, room))
         service = InferenceService(predict, models, lambda: health.look().reason, WholeReplica(station), station.again)

@@ -57,6 +57,7 @@ class Hears(Protocol):
     def heard(self, number: int, states: Collection[ModelState], not_ready: str | None) -> None: ...
     def answering(self) -> list[int]: ...
     def applied(self) -> list[Applied]: ...
+    def revisions(self) -> Mapping[str, int]: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -137,7 +138,8 @@ class Crew:
 
     def tell(self, reason: str | None, problems: Mapping[str, str]) -> None:
         """What the replica says of itself, to all; those that come later are told too."""
-        word = Word(reason=reason, problems=dict(problems))
+        assert self._hears is not None, "it runs"
+        word = Word(reason=reason, problems=dict(problems), served=frozenset(self._hears.revisions()))
         if word != self._word:
             self._word = word
             for number in list(self._workers):

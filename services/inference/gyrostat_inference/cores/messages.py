@@ -46,11 +46,12 @@ class Plan(_Message):
 
 
 class Word(_Message):
-    """What the whole replica says of its health."""
+    """What the whole replica says of itself: why it is not ready, what alarms it, and the models that all serve."""
 
     kind: Literal["word"] = "word"
     reason: str | None
     problems: dict[str, str]
+    served: frozenset[str] = frozenset()
 
 
 class Ask(_Message):

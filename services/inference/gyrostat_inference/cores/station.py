@@ -74,6 +74,8 @@ class Station:
     reason: str | None = "the supervisor has not said that it is ready"
     """Why the replica is not ready, as the supervisor says; None when it is."""
     problems: Mapping[str, str] = field(default_factory=dict)
+    served: frozenset[str] = frozenset()
+    """Models that all workers serve."""
 
     def __post_init__(self) -> None:
         self._told: dict[str, ModelState] = {}
@@ -135,7 +137,7 @@ class Station:
             case Plan():
                 await self.work.follow(message.raw)
             case Word():
-                self.reason, self.problems = message.reason, message.problems
+                self.reason, self.problems, self.served = message.reason, message.problems, message.served
             case Ask():
                 self._say(message)
             case Again():
@@ -191,6 +193,9 @@ class WholeReplica:
     async def counters(self) -> dict[tuple[str, int], Counters]:
         totals = await self.station.totals()
         return {(one.model, one.version): one.counters for one in totals.counters}
+
+    def serves(self, model: str) -> bool:
+        return model in self.station.served
 
     async def applied(self) -> list[Applied]:
         return (await self.station.totals()).applied

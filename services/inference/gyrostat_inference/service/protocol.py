@@ -29,6 +29,10 @@ class Whole(Protocol):
         """By model and version. Raises Unavailable when others do not say in time."""
         ...
 
+    def serves(self, model: str) -> bool:
+        """Whether every process that answers has the model: a caller's next connection may be with another."""
+        ...
+
     async def applied(self) -> list[Applied]: ...
 
 
@@ -41,6 +45,9 @@ class OneProcess:
     async def counters(self) -> Mapping[tuple[str, int], Counters]:
         live = self._models.models()
         return {(each.model, each.number): each.counters for one in live for each in one.loaded.values()}
+
+    def serves(self, model: str) -> bool:
+        return self._models.get(model) is not None
 
     async def applied(self) -> list[Applied]:
         return self._models.applied()
@@ -101,7 +108,7 @@ class InferenceService:
             self._version(request.name, request.version)
         except (ModelUnknown, VersionNotServed, VersionNotLoaded):
             return oip.ModelReadyResponse(ready=False)
-        return oip.ModelReadyResponse(ready=True)
+        return oip.ModelReadyResponse(ready=self._whole.serves(request.name))
 
     async def ServerMetadata(self, request: oip.ServerMetadataRequest, context: Any) -> oip.ServerMetadataResponse:
         return oip.ServerMetadataResponse(name="gyrostat", version=__version__, extensions=EXTENSIONS)
