@@ -20,7 +20,7 @@ def main() -> None:
     """Becomes the program that was asked for."""
     given = sys.argv[1:]
     if "--list" in given:
-        print("serving (the default): w1 w1-columns w2 w3 w4 streaming swaps cold-start memory workers models")
+        print("serving (the default): w1 w1-columns w2 w3 w4 streaming swaps cold-start memory workers models profile")
         print(f"others, one at a time: {' '.join(others())}")
         return
     program = HERE / f"bench_{SERVING}.py"

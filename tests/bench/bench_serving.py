@@ -1,9 +1,9 @@
 """The hot path: a page of figures about our inference service with everything on (docs/performance.md).
 
 `make bench [ARGS="w1 w2 --front own"]`, or `.venv/bin/python tests/bench/bench_serving.py [PART…] [--runs 3]
-[--seconds 5] [--cpus 0,1] [--front grpcio|own]`. Without a part, all of them. The service runs on the first of --cpus,
-load, shipper and broker on the second. Asserts nothing about time; ends with code 1 when an answer was wrong
-or missing.
+[--seconds 5] [--cpus 0,1] [--front grpcio|own]`. Without a part, all but `profile`. The service runs on the
+first of --cpus, load, shipper and broker on the second. Asserts nothing about time; ends with code 1 when an answer
+was wrong or missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,8 +21,10 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.serving import page
-from bench.serving.generator import ROOT, built
+from bench.serving.fetched import text_detector
+from bench.serving.generator import built
 from bench.serving.ours import Cores
+from bench.serving.profiling import profile
 from bench.serving.sizes import cold_start, many_models, memory
 from bench.serving.swaps import swaps
 from bench.serving.throughput import Bench, large, small, streaming
@@ -32,22 +33,14 @@ from bench.serving.workloads import w1, w1_columns, w2, w3, w4
 from support.measuring import arguments as measuring
 from support.measuring import begin
 
-READER = ROOT / "build" / "bench" / "reader"
-PINNED = Path(__file__).parent / "peers" / "reader.txt"
-DETECTOR = "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx"
 
-
-async def text_detector(bench: Bench) -> None:
-    """W4, with the model from its package; a line that says why where that cannot be had."""
-    file = READER / DETECTOR
-    if not file.exists():
-        command = [str(ROOT / ".venv/bin/uv"), "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--python-version", "3.12", "--target", str(READER), "-r", str(PINNED)]
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
-        if done.returncode:
-            page.heading("W4: PP-OCRv4 text detector")
-            print(f"left out: its package cannot be installed: {done.stderr.strip()[-300:]}")
-            return
+async def images(bench: Bench) -> None:
+    """W4; a line that says why where its model cannot be had."""
+    file = await asyncio.to_thread(text_detector)
+    if isinstance(file, str):
+        page.heading("W4: text detector")
+        print(file)
+        return
     await large(bench, w4(file))
 
 
@@ -58,13 +51,14 @@ def parts(given: argparse.Namespace) -> dict[str, Callable[[Bench], Awaitable[No
         "w1-columns": lambda bench: small(bench, w1_columns()),
         "w2": lambda bench: large(bench, w2()),
         "w3": lambda bench: small(bench, w3()),
-        "w4": text_detector,
+        "w4": images,
         "streaming": lambda bench: streaming(bench, w1()),
         "swaps": lambda bench: swaps(bench, given.swaps),
         "cold-start": cold_start,
         "memory": memory,
         "workers": workers,
         "models": lambda bench: many_models(bench, given.models),
+        "profile": profile,
     }
 
 
@@ -88,7 +82,7 @@ async def run(given: argparse.Namespace) -> None:
     bench = Bench(Cores.parse(given.cpus), given.front, given.runs, given.seconds, 1.0)
     os.sched_setaffinity(0, bench.cores.load)
     for name, part in parts(given).items():
-        if name in (given.parts or parts(given)):
+        if name in given.parts or (not given.parts and part is not profile):
             await part(bench)
 
 

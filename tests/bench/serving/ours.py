@@ -68,7 +68,7 @@ class Ours:
     rows: int = 0
     """Rows that it must have answered and logged so far."""
     revisions: dict[str, int] = field(default_factory=dict)
-    shipper_began_s: float = 0.0
+    shipper_began_s: float | None = None
     """CPU that the shipper had spent before the first row."""
 
     @property
@@ -109,9 +109,16 @@ class Ours:
         revision = self.revisions[model] = self.revisions.get(model, 0) + 1
         began = time.perf_counter()
         await self.caller.plan(a_plan(model, revision, graph.planned(revision)), applied)
-        if not self.rows:
+        while applied and not await self._all_have(model, revision):  # noqa: ASYNC110 - asked, it does not call
+            await asyncio.sleep(0.01)
+        if self.shipper_began_s is None:
             self.shipper_began_s = cpu_s(self.shipper_pids())
         return time.perf_counter() - began
+
+    async def _all_have(self, model: str, version: int) -> bool:
+        """Whether every worker has loaded it: metadata come from the one that is behind the connection."""
+        index = await self.caller.stub.RepositoryIndex(oip.RepositoryIndexRequest(ready=True), timeout=10)
+        return any(one.name == model and one.version == str(version) for one in index.models)
 
     async def books(self) -> str:
         """Waits until every answered row is on the log, and counts the rows there. What it found, in a line."""
@@ -127,13 +134,14 @@ class Ours:
         found = beat.books if beat is not None else []
         accepted, logged = sum(b.accepted for b in found), sum(b.logged for b in found)
         left = sum(sum(b.dropped.values()) + b.sampled_out for b in found)
-        there = await rows_on_log(self.place.kafka)
+        there, size = await rows_on_log(self.place.kafka)
         verdict = "balanced" if self.rows == accepted == logged + left == there + left else "**NOT BALANCED**"
-        per_row = (cpu_s(self.shipper_pids()) - self.shipper_began_s) / max(logged, 1) * 1e6
+        per_row = (cpu_s(self.shipper_pids()) - (self.shipper_began_s or 0.0)) / max(logged, 1) * 1e6
         return (
             f"books {verdict}: answered {self.rows:,}, accepted {accepted:,}, logged {logged:,}, sampled out or "
             f"dropped {left:,}, rows on the topic {there:,}; settled in {time.perf_counter() - began:.1f} s; "
-            f"shipper {per_row:.2f} µs CPU a row"
+            f"shipper {per_row:.2f} µs CPU a "
+            f"row, {size / max(there, 1):.0f} bytes a row on the log before compression"
         )
 
 
@@ -144,9 +152,9 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-async def rows_on_log(kafka: KafkaSettings) -> int:
-    """The rows of all frames of prediction.logged, as any consumer would count them. Raises TimeoutError."""
-    topic, rows = f"{kafka.topic_prefix}prediction.logged", 0
+async def rows_on_log(kafka: KafkaSettings) -> tuple[int, int]:
+    """The rows and bytes of all frames of prediction.logged, as any consumer would count them. Raises TimeoutError."""
+    topic, rows, size = f"{kafka.topic_prefix}prediction.logged", 0, 0
     places = [TopicPartition(topic, n) for n in range(contract.of_message(pb.PredictionLogged).partitions)]
     options = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 8 << 20}
     async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, **options) as consumer:
@@ -157,9 +165,10 @@ async def rows_on_log(kafka: KafkaSettings) -> int:
             while left:
                 for place, records in (await consumer.getmany(timeout_ms=1000)).items():
                     rows += sum(pb.PredictionLogged.FromString(record.value).rows for record in records)
+                    size += sum(len(record.value) for record in records)
                     if records and records[-1].offset + 1 >= ends[place]:
                         left.discard(place)
-    return rows
+    return rows, size
 
 
 @asynccontextmanager
