@@ -113,6 +113,19 @@ def test_with_two_threads_trees_add_up_in_another_order_and_run_alone(tmp_path: 
     assert "output 'probabilities' of a row differs in a run of" in why
 
 
+def test_large_rows_are_not_tried_for_long(tmp_path: Path, limits: RunLimits):
+    flat = helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2, 3], keepdims=0)
+    why = verdict(made([flat], "y", (-1, 3, 512, 512), (-1,)), tmp_path, limits)
+    assert why.startswith("a row and its answer have 3,145,732 bytes")
+
+
+def test_the_trial_has_an_end(tmp_path: Path, limits: RunLimits):
+    seconds = iter(range(0, 100, 2))
+    (tmp_path / "m.onnx").write_bytes(a_network(10, 8, 3))
+    graph = Graph("m:1", tmp_path / "m.onnx", Opening(), limits)
+    assert why_alone(graph, now=lambda: float(next(seconds))) == "trying it took longer than 5 s"
+
+
 async def test_the_trial_process_tells_it(tmp_path: Path, limits: RunLimits):
     engine = OnnxEngine(limits, 2**30)
     (tmp_path / "m.onnx").write_bytes(a_network(20, 8, 2))

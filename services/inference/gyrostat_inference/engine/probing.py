@@ -6,7 +6,9 @@ so are outputs that have no row for each row. No tolerance: an answer must not d
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -20,59 +22,71 @@ from gyrostat_inference.domain.tensors import DTYPES
 from gyrostat_inference.engine.graph import Graph
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+# So many rows of one kind.
+Rows = Callable[[int], Arrays]
 
 ROWS = (256, 64)
 SIZES = (1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 13, 16, 17, 31, 32, 33, 48, 63)
-# What is as slow as that gains nothing from company, and would keep its version from being loaded for long.
-LONGEST_S = 1.0
+# What is as slow or as large as that gains nothing from company, and must not keep its version from being loaded.
+LONGEST_S, ALL_S, MOST_BYTES = 1.0, 5.0, 32 * 1024**2
 # For dimensions that the graph leaves open, beside the rows.
 OPEN = (7, 32, 65)
 _WORDS = np.array(["", "a", "b", "yes", "no", *(f"k{n}" for n in range(16))], dtype=object)
 
 
-def why_alone(graph: Graph, samples_json: str = "") -> str:
-    """Why requests must not run together; "": they may."""
-    signature = graph.signature
-    if why := batching.alone_by_shape(signature):
+def why_alone(graph: Graph, samples_json: str = "", now: Callable[[], float] = time.process_time) -> str:
+    """Why requests must not run together; "": they may. Takes a few seconds of the processor at most, by `now`."""
+    if why := batching.alone_by_shape(graph.signature):
         return why
-    tried = False
+    until, tried = now() + ALL_S, False
     try:
         for rows in _rows_to_try(graph, samples_json):
             tried = True
-            if why := _differs(graph, rows):
+            if why := _differs(graph, rows, until, now):
                 return why
     except RunTooLong:
         return f"a run of it may take longer than {LONGEST_S:g} s"
     except ScoringFailed as error:
         return f"some numbers of rows fail: {error}"
+    except MemoryError:
+        return "its rows are too large to try it"
     return "" if tried else "no rows were found to try it with"
 
 
-def _rows_to_try(graph: Graph, samples_json: str) -> Iterator[Arrays]:
-    """The samples where there are enough, and made-up ones: for each size of an open dimension the wildest it takes."""
-    draw = np.random.default_rng(20)
+def _rows_to_try(graph: Graph, samples_json: str) -> Iterator[Rows]:
+    """The largest sample, if it has a few rows, and made-up ones: for each size of an open dimension the wildest that
+    the graph takes.
+    """
     signature = graph.signature
     samples, _ = samples_of(samples_json, signature)
-    for sample in samples:
-        if len(next(iter(sample.values()))) > 3:
-            yield {name: np.resize(values, (ROWS[0], *values.shape[1:])) for name, values in sample.items()}
+    largest = max(samples, key=_count, default={})
+    if largest and _count(largest) > 3:
+        yield lambda rows: {name: np.resize(values, (rows, *values.shape[1:])) for name, values in largest.items()}
     for size in OPEN if batching.has_open_shapes(signature) else (1,):
         for wild in (True, False):
-            made = {spec.name: _made(spec, size, wild, draw) for spec in signature.inputs}
-            if _scores(graph, {name: values[:1] for name, values in made.items()}):
+            made = partial(_made, signature, size, wild)
+            if _scores(graph, made(1)):
                 yield made
                 break
 
 
-def _made(spec: TensorSpec, open_size: int, wild: bool, draw: np.random.Generator) -> npt.NDArray[Any]:
-    shape = (ROWS[0], *(open_size if size == -1 else size for size in spec.shape[1:]))
+def _count(sample: Arrays) -> int:
+    return len(next(iter(sample.values())))
+
+
+def _made(signature: Signature, open_size: int, wild: bool, rows: int) -> Arrays:
+    draw = np.random.default_rng(20)
+    return {spec.name: _values(spec, rows, open_size, wild, draw) for spec in signature.inputs}
+
+
+def _values(spec: TensorSpec, rows: int, open_size: int, wild: bool, draw: np.random.Generator) -> npt.NDArray[Any]:
+    shape = (rows, *(open_size if size == -1 else size for size in spec.shape[1:]))
     if spec.datatype == "BYTES":
         return draw.choice(_WORDS, shape)
     kind = DTYPES[spec.datatype]
-    if spec.datatype == "BF16":
-        return (draw.normal(size=shape).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    if kind.kind == "f":
-        return draw.normal(scale=3.0 if wild else 0.5, size=shape).astype(kind)
+    if kind.kind == "f" or spec.datatype == "BF16":
+        numbers = draw.standard_normal(shape, np.float32) * np.float32(3.0 if wild else 0.5)
+        return numbers.astype(kind) if kind.kind == "f" else (numbers.view(np.uint32) >> 16).astype(np.uint16)
     return draw.integers(0, 100 if wild and kind.kind != "b" else 2, shape).astype(kind)
 
 
@@ -86,30 +100,33 @@ def _scores(graph: Graph, inputs: Arrays) -> bool:
     return True
 
 
-def _differs(graph: Graph, made: Arrays) -> str:
-    """How rows in company differ from rows alone; "" when they do not. Raises ScoringFailed."""
-    one = {name: values[:1] for name, values in made.items()}
-    took = min(_seconds(graph, one) for _ in range(3))
-    count = next((rows for rows in ROWS if rows * took < LONGEST_S), 0)
+def _differs(graph: Graph, rows: Rows, until: float, now: Callable[[], float]) -> str:
+    """How rows in company differ from rows alone; "" when they do not. Raises ScoringFailed, MemoryError."""
+    one = rows(1)
+    took, answered = min((_timed(graph, one) for _ in range(3)), key=itemgetter(0))
+    size = sum(values.nbytes for values in (*one.values(), *answered))
+    count = next((rows for rows in ROWS if rows * took < LONGEST_S and rows * size <= MOST_BYTES), 0)
     if not count:
-        return f"a run of one row takes {took * 1e3:.0f} ms"
-    draw = np.random.default_rng(21)
-    whole = graph.run({name: values[:count] for name, values in made.items()}, LONGEST_S)
+        return f"a row and its answer have {size:,} bytes and take {took * 1e3:.1f} ms: nothing is gained in company"
+    draw, made = np.random.default_rng(21), rows(count)
+    whole = graph.run(made, LONGEST_S)
     for spec, array in zip(graph.signature.outputs, whole, strict=True):
         if array.shape[:1] != (count,):
             return f"output '{spec.name}' is {list(array.shape)} for {count} rows"
-    for size in (*SIZES, count):
-        places = draw.permutation(count)[:size]
-        some = graph.run({name: values[places] for name, values in made.items()}, LONGEST_S)
-        if other := _other(graph.signature, whole, some, places):
-            return f"output '{other}' of a row differs in a run of {size} from a run of {count}"
+    for some in (*SIZES, count):
+        if now() > until:
+            return f"trying it took longer than {ALL_S:g} s"
+        places = draw.permutation(count)[:some]
+        found = graph.run({name: values[places] for name, values in made.items()}, LONGEST_S)
+        if other := _other(graph.signature, whole, found, places):
+            return f"output '{other}' of a row differs in a run of {some} from a run of {count}"
     return ""
 
 
-def _seconds(graph: Graph, inputs: Arrays) -> float:
-    began = time.perf_counter()
-    graph.run(inputs, LONGEST_S)
-    return time.perf_counter() - began
+def _timed(graph: Graph, inputs: Arrays) -> tuple[float, Sequence[npt.NDArray[Any]]]:
+    began = time.process_time()
+    arrays = graph.run(inputs, LONGEST_S)
+    return time.process_time() - began, arrays
 
 
 def _other(
