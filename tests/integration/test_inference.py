@@ -30,11 +30,15 @@ ROWS = {"distance": [1.0, 2.0], "wind": [0.0, 0.5], "carrier": ["UA", "B6"]}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def caller(kafka: KafkaSettings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Caller]:
-    """One service for all tests here; each has its own models, and "flights" is there for those that share."""
+@pytest_asyncio.fixture(loop_scope="module", scope="module", params=["own", "grpcio"])
+async def caller(
+    kafka: KafkaSettings, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Caller]:
+    """One service on each front for all tests here; each has its own models, and "flights" is there for those that
+    share.
+    """
     fresh = kafka.model_copy(update={"topic_prefix": f"t{uuid.uuid4().hex[:8]}."})
-    place = Place(tmp_path_factory.mktemp("inference"), fresh)
+    place = Place(tmp_path_factory.mktemp("inference"), fresh, options={"front": request.param})
     await place.store(FLIGHTS, CANDIDATE)
     async with a_service(place) as caller:
         await caller.plan(a_plan("flights", 1, FLIGHTS.planned(1)))

@@ -15,7 +15,7 @@ class Settings(ServiceSettings, service="inference"):
         "127.0.0.1:8001", description="Where the Open Inference Protocol is answered; port 0: a free one"
     )
     front: Literal["grpcio", "own"] = Field(
-        "grpcio", description="What answers gRPC: gRPC's own server, or ours, made for small fast calls"
+        "own", description="What answers gRPC: our own server, made for small fast calls, or gRPC's"
     )
     metrics_address: Address = Field("127.0.0.1:8002", description="Where /metrics, /healthz and /readyz are answered")
     rest_address: NoneOrAddress = Field(
