@@ -118,7 +118,10 @@ class Session:
                 call.reset()
 
     def end(self) -> None:
-        """The peer goes. Raises Faulty when something of it stays."""
+        """The peer goes, perhaps with answers of this turn on their way. Raises Faulty when something of it stays."""
+        if self._waiting and self._chance.random() < 0.5:
+            self._answer(self._waiting.pop())
+        self.wire.aborted = True  # what is written now raises
         self.connection.connection_lost(None)
         for one in self._waiting:
             one.reply(b"too late")

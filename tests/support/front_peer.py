@@ -57,7 +57,12 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return self.buffered
 
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
     def write(self, raw: bytes) -> None:
+        if self.aborted:
+            raise RuntimeError("the handler is closed")  # as uvloop's transports do
         self.written.append(raw)
         self.buffered += len(raw)
         if self.buffered > self.most and self.connection is not None:

@@ -76,11 +76,12 @@ class Sender:
             self._host.schedule(self)
 
     def flush(self) -> None:
-        """Hands everything to the transport."""
+        """Hands everything to the transport, unless that has closed since it was written."""
         out = self.out
         if out:
             self.out, self._fresh = [], 0
-            self._transport.write(b"".join(out))
+            if not self._transport.is_closing():
+                self._transport.write(b"".join(out))
 
     def reply(self, call: Call, message: bytes) -> None:
         """A whole unary answer, OK: head, message and trailer. The usual case is one piece."""
