@@ -81,9 +81,10 @@ class Connection(Session, asyncio.Protocol):
         self.sender = Sender(host, transport)
         self.peer = _peer(transport.get_extra_info("peername"))
         tls = transport.get_extra_info("ssl_object")
-        if len(host.connections) >= host.limits.connections or (tls and tls.selected_alpn_protocol() != "h2"):
+        other = tls is not None and tls.selected_alpn_protocol() != "h2"
+        if other or host.closed or len(host.connections) >= host.limits.connections:
             self.closing = True
-            host.count("alpn" if tls else "connections")
+            host.count("not HTTP/2" if other else "one connection more")
             transport.abort()
             return
         host.connections.add(self)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gyrostat_front.connection import Connection
 
 LARGEST_OF_OURS = 262_144
+RAPID_S = 0.05
+"""A call that is taken back later was waited for: so many at once as streams are allowed are no flood."""
 _MASK = 0x7FFFFFFF
 
 
@@ -78,8 +80,9 @@ def _ping(connection: Connection, flags: int, stream: int, payload: bytes) -> No
         else:
             connection.odd(connection.oddities)
         return
-    if connection.answered != connection.answered_at_ping:  # clients measure the way by pings beside their calls
-        connection.answered_at_ping = connection.answered
+    said = connection.answered + connection.sender.moved
+    if said != connection.said_at_ping:  # clients measure the way by pings beside what comes to them
+        connection.said_at_ping = said
         connection.pings.fill()
     connection.odd(connection.pings)
     connection.sender.write(frame(PING, ACK, 0, payload))
@@ -118,9 +121,12 @@ def _rst_stream(connection: Connection, flags: int, stream: int, payload: bytes)
         if stream in connection.left:  # it ended here before the peer's last word, and this is that
             del connection.left[stream]
             return
-        connection.odd(connection.oddities)
+        connection.late_resets += 1
+        if connection.late_resets > connection.answered:  # each answer may meet one on its way
+            connection.odd(connection.oddities)
         return
-    connection.odd(connection.resets)
+    if connection.heard - call.since < RAPID_S and not call.gone:
+        connection.odd(connection.resets)
     call.ended = True
     call.vanish()
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from gyrostat_front.messages import Unreadable
 
 log = logging.getLogger("gyrostat_front")
 UNKNOWN = 2
+END_S = 5.0
 Resolve = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 
 
@@ -58,10 +60,11 @@ class General:
             task.add_done_callback(lambda _: timer.cancel())
 
     async def ended(self) -> None:
-        """When no method runs any more; those that do are cancelled."""
+        """When no method runs any more; those that do are cancelled, and waited for a while."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=END_S)
 
 
 def _end(task: asyncio.Task[None]) -> None:
@@ -119,8 +122,9 @@ async def _answer(handler: Any, context: Context, call: Call) -> None:
         if inspect.isawaitable(answer):
             await answer
         else:
-            async for reply in answer:
-                await context.write(reply)
+            async with aclosing(answer) if hasattr(answer, "aclose") else nullcontext():
+                async for reply in answer:
+                    await context.write(reply)
         if not call.done:
             call.head()
             context.finish()

@@ -30,6 +30,8 @@ class Host:
         """Takes a call that no lane does, from its header block on or whole."""
         self.refused: dict[str, int] = {}
         """Connections that were ended for what they did, by reason."""
+        self.closed = False
+        """No new connections."""
         self._written: list[Sender] = []
 
     def schedule(self, sender: Sender) -> None:

@@ -62,7 +62,7 @@ class Limits:
     """Of output in the transport: beyond it we read no more from this peer until it reads."""
 
     resets: tuple[float, float] = (1000, 100)
-    """At once and a second. Streams that the peer opens and takes back."""
+    """At once and a second. Streams that the peer opens and takes back at once."""
     pings: tuple[float, float] = (1000, 10)
     """Without an answer of ours in between."""
     settings: tuple[float, float] = (100, 2)

@@ -31,7 +31,6 @@ class Server:
         self._watched: dict[Connection, Watched] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._adopting: set[asyncio.Task[None]] = set()
-        self._stopped = False
 
     # ---- before the start -------------------------------------------------------------------------------------------
 
@@ -87,7 +86,7 @@ class Server:
 
     def adopt(self, accepted: socket.socket) -> None:
         """Serves a connected socket that somebody else has accepted; it is ours from now on."""
-        if self._stopped:
+        if self._host.closed:
             accepted.close()
             return
         accepted.setblocking(False)
@@ -136,7 +135,7 @@ class Server:
 
     async def stop(self, grace_s: float | None = None) -> None:
         """No new connections and calls from now on; those in flight have `grace_s` to finish."""
-        self._stopped = True
+        self._host.closed = True
         for bound, _ in self._sockets:
             bound.close()
         self._sockets = []

@@ -45,8 +45,8 @@ class Session:
         limits, now = host.limits, self.since
         self.resets, self.oddities = Bucket(*limits.resets, now), Bucket(*limits.oddities, now)
         self.pings, self.changes = Bucket(*limits.pings, now), Bucket(*limits.settings, now)
-        self.answered = self.answered_at_ping = 0
-        """Calls that are over; how many there were at the last PING."""
+        self.answered = self.said_at_ping = self.late_resets = 0
+        """Calls that are over; these and DATA frames sent, at the last PING; RST_STREAM of what was over."""
 
     @property
     def partial(self) -> bool:

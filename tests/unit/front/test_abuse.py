@@ -89,6 +89,36 @@ def test_pings_beside_calls_are_no_flood():
     assert peer.goaway is None
 
 
+def test_pings_beside_a_stream_of_replies_are_no_flood():
+    peer = Peer(FEW)
+    peer.send(frame(HEADERS, END_HEADERS, 1, block(asking("/test.General/Call"))))
+    for _ in range(100):
+        peer.general[0].put(b"one of many")
+        peer.send(frame(PING, payload=bytes(8)))
+    peer.read()
+    assert peer.goaway is None
+
+
+@pytest.mark.parametrize(("timeout", "after_s"), [("1S", 0.06), ("5m", 0.006)])
+def test_calls_that_were_waited_for_are_taken_back_without_a_limit(timeout: str, after_s: float):
+    peer = Peer(FEW)
+    for n in range(1, 201, 2):
+        peer.send(call(n, LANE, grpc_timeout=timeout))
+        peer.loop.now += after_s
+        peer.send(reset(n))
+    peer.read()
+    assert peer.goaway is None
+
+
+def test_a_reset_that_meets_the_answer_on_its_way_is_no_fault():
+    peer = Peer(FEW)
+    peer.host.lanes[LANE.encode()] = echoes
+    for n in range(1, 201, 2):
+        peer.send(call(n, LANE), reset(n))
+    peer.read()
+    assert peer.goaway is None
+
+
 def test_more_streams_than_allowed_are_refused_and_may_come_again():
     peer = Peer(FEW)
     peer.send(*(opened(n) for n in range(1, 23, 2)))
