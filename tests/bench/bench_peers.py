@@ -71,7 +71,8 @@ async def our_part(workload: Workload, bench: Bench, folder: Path) -> Found:
         await service.serve("bench", workload.graph)
         found = measured(f"Gyrostat, {front_of(bench)} front", service.target, workload, "bench", bench, folder)
         service.rows += sum(run.answered for load in found.loads for run in load.runs) * workload.rows
-        print(f"Gyrostat: {await service.books()}\n", flush=True)
+        page.books("Gyrostat", await service.books())
+        page.say()
         return found
 
 
@@ -88,7 +89,7 @@ async def table(workload: Workload, peers: Sequence[Peer], bench: Bench) -> None
     """One workload on all servers, and how many times the peers' rate ours is."""
     page.heading(f"{workload.name}: {workload.title}")
     bare = ort_alone(workload, bench)
-    print(f"ONNX Runtime alone: {bare.median:.1f} µs a run ({min(bare.values):.1f} … {max(bare.values):.1f})\n")
+    page.say(f"ONNX Runtime alone: {bare.median:.1f} µs a run ({min(bare.values):.1f} … {max(bare.values):.1f})\n")
     found = []
     with tempfile.TemporaryDirectory(prefix="gyrostat-peers-") as name:
         folder = Path(name)
@@ -110,11 +111,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*WORKLOADS, *PEERS])}; default: all")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run that counts")
     parser.add_argument("--front", choices=("grpcio", "own"), default="", help="ours; default: the service's own")
+    parser.add_argument("--into", default="", help="a Markdown file with marks for the tables, as docs/performance.md")
     given = parser.parse_args()
     unknown = sorted(set(given.names) - {*WORKLOADS, *PEERS})
     if unknown:
         parser.error(f"no such server or workload: {', '.join(unknown)}")
     return given
+
+
+def how(given: argparse.Namespace) -> str:
+    server, load = given.cpus.split(",")
+    return (
+        f"each server alone on processor {server}, the load on {load}; {given.runs} runs of {given.seconds:g} s, "
+        "warmed up for a second; median, least … most"
+    )
 
 
 async def run(given: argparse.Namespace) -> None:
@@ -123,7 +133,8 @@ async def run(given: argparse.Namespace) -> None:
     peers = [PEERS[name] for name in PEERS if name in given.names] or list(PEERS.values())
     for name, make in WORKLOADS.items():
         if name in given.names or not set(given.names) & set(WORKLOADS):
-            await table(make(), peers, bench)
+            with page.part(f"peers {name} {front_of(bench)}", given.into, how(given)):
+                await table(make(), peers, bench)
 
 
 def main() -> None:
@@ -131,8 +142,6 @@ def main() -> None:
     given = arguments()
     begin("Our service and its peers", "", heading=False)
     built()
-    print(f"each server on processor {given.cpus.split(',')[0]}, the load on {given.cpus.split(',')[1]}; "
-          f"{given.runs} runs of {given.seconds:g} s after a second of warming up: median, least … most")  # fmt: skip
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(given))
     sys.exit(page.close())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ from bench.serving.ours import Cores
 from bench.serving.profiling import profile
 from bench.serving.sizes import cold_start, many_models, memory
 from bench.serving.swaps import swaps
-from bench.serving.throughput import Bench, large, small, streaming
+from bench.serving.throughput import Bench, front_of, large, small, streaming
 from bench.serving.workers import workers
 from bench.serving.workloads import w1, w1_columns, w2, w3, w4
 from support.measuring import arguments as measuring
@@ -39,7 +38,7 @@ async def images(bench: Bench) -> None:
     file = await asyncio.to_thread(text_detector)
     if isinstance(file, str):
         page.heading("W4: text detector")
-        print(file)
+        page.say(file)
         return
     await large(bench, w4(file))
 
@@ -70,11 +69,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--front", choices=("grpcio", "own"), default="", help="default: the service's own default")
     parser.add_argument("--swaps", type=int, default=100)
     parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--into", default="", help="a Markdown file with marks for the parts, as docs/performance.md")
     given = parser.parse_args()
     unknown = sorted(set(given.parts) - set(parts(given)))
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}; there are {', '.join(parts(given))}")
     return given
+
+
+def how(given: argparse.Namespace) -> str:
+    server, load = given.cpus.split(",")
+    return (
+        f"server on processor {server}, everything else on {load}; {given.runs} runs of {given.seconds:g} s, warmed up "
+        "for a second; median, least … most"
+    )
 
 
 async def run(given: argparse.Namespace) -> None:
@@ -83,7 +91,8 @@ async def run(given: argparse.Namespace) -> None:
     os.sched_setaffinity(0, bench.cores.load)
     for name, part in parts(given).items():
         if name in given.parts or (not given.parts and part is not profile):
-            await part(bench)
+            with page.part(f"{name} {front_of(bench)}", given.into, how(given)):
+                await part(bench)
 
 
 def main() -> None:
@@ -91,8 +100,6 @@ def main() -> None:
     given = arguments()
     begin("Serving", "", heading=False)
     built()
-    print(f"server on processor {given.cpus.split(',')[0]}, load on {given.cpus.split(',')[1]}; {platform.platform()}; "
-          f"{given.runs} runs of {given.seconds:g} s after a second of warming up: median, least … most")  # fmt: skip
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(given))
     sys.exit(page.close())

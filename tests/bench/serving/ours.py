@@ -57,6 +57,32 @@ def setting(name: str) -> bool:
     return any(variable == f"GYROSTAT_INFERENCE__{name.upper()}" for variable, _, _ in variables(Settings))
 
 
+@dataclass(frozen=True)
+class Balance:
+    """The books at the end of a bench, in rows, and what a row cost after its answer."""
+
+    answered: int
+    accepted: int
+    logged: int
+    left_out: int
+    on_topic: int
+    settled_s: float
+    shipper_us: float
+    row_bytes: float
+
+    @property
+    def even(self) -> bool:
+        return self.answered == self.accepted == self.logged + self.left_out == self.on_topic + self.left_out
+
+    def __str__(self) -> str:
+        return (
+            f"books {'balanced' if self.even else '**NOT BALANCED**'}: answered {self.answered:,}, accepted "
+            f"{self.accepted:,}, logged {self.logged:,}, sampled out or dropped {self.left_out:,}, rows on the topic "
+            f"{self.on_topic:,}; settled in {self.settled_s:.1f} s; shipper {self.shipper_us:.2f} µs CPU a row, "
+            f"{self.row_bytes:.0f} bytes a row on the log before compression"
+        )
+
+
 @dataclass
 class Ours:
     """The running service."""
@@ -120,8 +146,8 @@ class Ours:
         index = await self.caller.stub.RepositoryIndex(oip.RepositoryIndexRequest(ready=True), timeout=10)
         return any(one.name == model and one.version == str(version) for one in index.models)
 
-    async def books(self) -> str:
-        """Waits until every answered row is on the log, and counts the rows there. What it found, in a line."""
+    async def books(self) -> Balance:
+        """Waits until every answered row is on the log, and counts the rows there."""
         beat, began = None, time.perf_counter()
 
         def settled(one: pb.PlanApplied) -> bool:
@@ -131,17 +157,14 @@ class Ours:
 
         with suppress(TimeoutError):
             await self.caller.heartbeat(settled, SETTLE_S)
+        settled_s = time.perf_counter() - began
         found = beat.books if beat is not None else []
         accepted, logged = sum(b.accepted for b in found), sum(b.logged for b in found)
         left = sum(sum(b.dropped.values()) + b.sampled_out for b in found)
         there, size = await rows_on_log(self.place.kafka)
-        verdict = "balanced" if self.rows == accepted == logged + left == there + left else "**NOT BALANCED**"
-        per_row = (cpu_s(self.shipper_pids()) - (self.shipper_began_s or 0.0)) / max(logged, 1) * 1e6
-        return (
-            f"books {verdict}: answered {self.rows:,}, accepted {accepted:,}, logged {logged:,}, sampled out or "
-            f"dropped {left:,}, rows on the topic {there:,}; settled in {time.perf_counter() - began:.1f} s; "
-            f"shipper {per_row:.2f} µs CPU a "
-            f"row, {size / max(there, 1):.0f} bytes a row on the log before compression"
+        shipper_s = cpu_s(self.shipper_pids()) - (self.shipper_began_s or 0.0)
+        return Balance(
+            self.rows, accepted, logged, left, there, settled_s, shipper_s / max(logged, 1) * 1e6, size / max(there, 1)
         )
 
 

@@ -37,7 +37,7 @@ async def profile(bench: Bench) -> None:
     page.heading(f"Profile: W1 by 64 streams, headers vary; front {front_of(bench)}")
     program, workload = profiler(), w1()
     if isinstance(program, str):
-        print(program)
+        page.say(program)
         return
     with tempfile.TemporaryDirectory(prefix="gyrostat-bench-") as name:
         folder = Path(name)
@@ -51,7 +51,7 @@ async def profile(bench: Bench) -> None:
             raw, kernel = await asyncio.to_thread(_sampled, program, service.process.pid, seconds, folder / "raw")
             found = await run
             cost = f"{found.rate:,.0f} requests/s, {found.cpu_us:.1f} µs CPU a request while sampled"
-            print(f"{cost}: {kernel:.0%} of it in the kernel\n")
+            page.say(f"{cost}: {kernel:.0%} of it in the kernel\n")
             _tables(raw)
 
 
@@ -62,7 +62,7 @@ def _sampled(program: Path, pid: int, seconds: int, into: Path) -> tuple[str, fl
     command += ["--duration", str(seconds), "--output", str(into), "--pid", str(pid)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        print(f"py-spy says: {done.stderr.strip()[-300:]}")
+        page.say(f"py-spy says: {done.stderr.strip()[-300:]}")
         return "", 0.0
     user, system = (now - then for then, now in zip(before, _times(pid), strict=True))
     return into.read_text(), system / ((user + system) or 1.0)
@@ -93,7 +93,7 @@ def _tables(raw: str) -> None:
         page.head(heads=heads)
         for name, seen in counted.most_common(MOST):
             page.cells(name, f"{seen / total:.1%}")
-        print()
+        page.say()
 
 
 def _area(frame: str) -> str:

@@ -79,7 +79,7 @@ async def many_models(bench: Bench, count: int) -> None:
             page.head(heads=("what", "found"))
             page.cells("time to load them, one after the other", f"{seconds:,.0f} s")
             page.cells("memory (RSS) with one, with all", f"{one:,.0f}, {memory_mib:,.0f} MiB")
-            print()
+            page.say()
             page.head("x one model")
             load, rate = bench.load(MANY), 0.0
             for what, names in {"one model": ["m0"], f"{count:,} models": [f"m{n}" for n in range(count)]}.items():
@@ -88,7 +88,7 @@ async def many_models(bench: Bench, count: int) -> None:
                 rate = rate or found.rate
                 service.rows += sum(run.answered for run in found.runs)
                 page.load(found, f"{found.rate / max(rate, 1):.2f}")
-            print(f"\n{count:,} models: {await service.books()}", flush=True)
+            page.books(f"{count:,} models", await service.books())
 
 
 async def _loaded(service: Ours, workload: Workload, count: int) -> tuple[float, float, float]:

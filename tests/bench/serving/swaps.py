@@ -64,7 +64,7 @@ async def swaps(bench: Bench, count: int) -> None:
             service.rows += found.answered
             _report(np.fromfile(folder / "records", RECORD), made, expected(workload, count), found.faults)
             page.cells("memory (RSS)", f"{before / 2**20:.0f} → {after / 2**20:.0f} MiB", f"{after / before - 1:+.1%}")
-            print(f"\nswaps {await service.books()}", flush=True)
+            page.books("swaps", await service.books())
 
 
 async def _swap(service: Ours, workload: Workload, graph: object, number: int) -> Swap:

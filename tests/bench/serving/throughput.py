@@ -15,7 +15,7 @@ import grpc
 
 from bench.serving import page
 from bench.serving.generator import STREAM, Load, Measured, Target, h2load, measure
-from bench.serving.ours import Cores, Ours, answers, ours
+from bench.serving.ours import Balance, Cores, Ours, answers, ours
 from bench.serving.processes import on
 from bench.serving.workloads import Workload, alone
 from gyrostat_common import oip
@@ -26,6 +26,7 @@ TESTS = Path(__file__).resolve().parents[2]
 ONE = Load(connections=1, streams=1)
 MANY = Load()
 EIGHT = Load(streams=1)
+FLEET_RATE, FLEET_USE = 100_000, 0.6
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,15 @@ class Measuring:
         self._bench, self._service, self._workload = bench, service, workload
         self._requests = workload.write(folder / f"{workload.name}.requests", [workload.name])
         self._ceilings = ceilings
+        self.many: Measured | None = None
+        """64 streams with headers that vary, when that was measured."""
 
     def load(self, name: str, like: Load) -> Measured:
         """By our generator; prints a row."""
         found = measure(name, self._service.target, self._requests, self._bench.load(like), self._bench.runs)
         self._told(found, like)
+        if like == MANY:
+            self.many = found
         return found
 
     def h2load(self, name: str, like: Load, looked_at: Measured) -> Measured:
@@ -110,6 +115,16 @@ class Measuring:
         self._service.rows += sum(run.answered for run in found.runs) * self._workload.rows
         echoed = self._ceilings.echo.get(load.at_once, 0.0)
         page.load(found, f"{found.rate / self._ceilings.bare:.2f}", f"{found.rate / echoed:.2f}" if echoed else "")
+
+
+def capacity(request_us: float, balance: Balance) -> str:
+    """The fleet for FLEET_RATE one-row requests a second, from what one of them costs here."""
+    answering, shipping = (FLEET_RATE * cost / 1e6 / FLEET_USE for cost in (request_us, balance.shipper_us))
+    return (
+        f"{FLEET_RATE:,} such requests a second at {FLEET_USE:.0%} use take {answering:.1f} cores to answer them, "
+        f"{shipping:.1f} for the shippers, and {FLEET_RATE * balance.row_bytes / 1e6:,.0f} MB/s into Kafka before "
+        "compression and replication"
+    )
 
 
 def front_of(bench: Bench) -> str:
@@ -134,8 +149,12 @@ async def measuring(bench: Bench, workload: Workload, loads: Sequence[tuple[str,
             each_us = page.short(bare.median)
             page.cells("ONNX Runtime alone", page.short(1e6 / bare.median), "", each_us, "", each_us, "1", "")
             echoed = await _echoed(bench, workload, folder, reply, loads)
-            yield Measuring(bench, service, workload, folder, Ceilings(1e6 / bare.median, echoed))
-            print(f"\n{workload.name} {await service.books()}", flush=True)
+            measured = Measuring(bench, service, workload, folder, Ceilings(1e6 / bare.median, echoed))
+            yield measured
+            balance = await service.books()
+            page.books(workload.name, balance)
+            if workload.rows == 1 and measured.many is not None:
+                page.say(f"\n{capacity(measured.many.median(lambda run: run.cpu_us), balance)}")
 
 
 async def _echoed(

@@ -22,7 +22,7 @@ async def workers(bench: Bench) -> None:
     """The whole part; a line that says why where the service has one process only."""
     page.heading("1 → 2 workers: 64 streams on 8 connections")
     if not setting("workers"):
-        print("The service has no setting WORKERS: it is one process.")
+        page.say("The service has no setting WORKERS: it is one process.")
         return
     page.head("rate, x 1 worker", "capacity of two cores, x 1 worker on one")
     for workload in (w1(), w3(HEAVY_ROWS)):
