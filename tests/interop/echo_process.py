@@ -34,9 +34,13 @@ class Addresses:
 
 @contextmanager
 def echo(front: str, folder: Path, **limits: float) -> Iterator[Addresses]:
-    """An echo on that front."""
+    """An echo on that front. Raises AssertionError at the end when it has met an exception that nobody handled."""
     command = [sys.executable, str(HERE / "server.py"), "--front", front, "--folder", str(folder)]
-    process = subprocess.Popen([*command, "--limits", json.dumps(limits)], stdout=subprocess.PIPE, cwd=ROOT)
+    errors = folder / "errors.log"
+    with errors.open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--limits", json.dumps(limits)], stdout=subprocess.PIPE, stderr=log, cwd=ROOT
+        )
     try:
         assert process.stdout is not None
         ports = json.loads(process.stdout.readline())
@@ -45,3 +49,5 @@ def echo(front: str, folder: Path, **limits: float) -> Iterator[Addresses]:
     finally:
         process.terminate()
         process.wait(20)
+    said = errors.read_text()
+    assert "Traceback" not in said, said[-3000:]
