@@ -78,6 +78,7 @@ class Session:
     def _general(self, call: Call) -> None:
         call.opened()
         call.header("x")
+        call.general = True
         call.on_gone = lambda: None
         self._waiting.append(call)
 

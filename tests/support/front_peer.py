@@ -127,6 +127,7 @@ class Peer:
         return True
 
     def _take(self, call: Call) -> None:
+        call.general = True
         call.opened()
         call.on_gone = lambda: None
         self.general.append(call)

@@ -43,8 +43,10 @@ class Call:
     inbox: Inbox | None = None
     outbox: Outbox | None = None
     waiter: asyncio.Future[None] | None = None
+    general = False
+    """It is on the general path, which keeps its deadline."""
     on_gone: Callable[[], None] | None = None
-    """Called once when nobody waits for the answer any more."""
+    """Called once when the call ends without an answer of its taker: taken back, its connection lost, too late."""
 
     def __init__(self, connection: Connection, sender: Sender, stream: int, headers: Headers, now: float) -> None:
         self.connection, self.sender, self.stream, self.headers = connection, sender, stream, headers

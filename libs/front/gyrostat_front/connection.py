@@ -329,7 +329,7 @@ class Connection(Session, asyncio.Protocol):
         call.wake()
         if ended and call.headers.odd and answer_oddity(call):
             return
-        if ended and call.on_gone is None:  # nobody has it yet: a lane's
+        if ended and not call.general:  # nobody has it yet: a lane's
             host.offer_parts(call)
 
     def _consent(self) -> None:

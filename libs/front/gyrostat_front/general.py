@@ -49,6 +49,7 @@ class General:
 
     def take(self, call: Call) -> None:
         """Answers the call, some time."""
+        call.general = True
         call.opened()
         running = _Running(call)
         task = call.connection.host.loop.create_task(running.run(self._resolve), name=f"call {call.path}")

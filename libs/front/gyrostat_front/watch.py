@@ -93,14 +93,16 @@ class Watched:
     def _deadlines(self, now: float) -> None:
         """Of calls that lie with a lane, or have not come whole; the general path keeps its own."""
         for call in list(self._connection.streams.values()):
-            if call.on_gone is not None:
+            if call.general and not call.said:
                 continue
             took_s, limits = now - call.since, self._limits
             if call.deadline is not None:
                 if now > call.deadline:
                     call.expire()
+            elif call.said:
+                continue  # it waits for the peer, within the limits on what waits
             elif not call.ended:
                 if took_s > limits.request_s:
                     call.reset(CANCEL)
-            elif not call.said and took_s > limits.answer_s:
+            elif took_s > limits.answer_s:
                 call.expire()

@@ -152,6 +152,23 @@ def test_a_call_that_is_taken_back_is_gone_and_its_answer_nobodys():
     assert (peer.answer(1).content, peer.answer(3).content) == (b"", message(b"in time"))
 
 
+@pytest.mark.parametrize("how", ["taken back", "lost", "too late", "answered"])
+def test_a_lane_may_hear_that_nobody_waits_for_its_answer(how: str):
+    peer, heard = Peer(), []
+    peer.send(call(1, LANE, grpc_timeout="1S"))
+    peer.calls[0].on_gone = lambda: heard.append(how)
+    if how == "taken back":
+        peer.send(reset(1))
+    elif how == "lost":
+        peer.connection.connection_lost(None)
+    elif how == "too late":
+        peer.passes(2)
+    else:
+        peer.calls[0].reply(b"")
+        peer.send(reset(1))
+    assert heard == ([] if how == "answered" else [how])
+
+
 def test_calls_of_a_connection_that_is_lost_are_gone():
     peer = Peer()
     peer.send(call(1, LANE))
