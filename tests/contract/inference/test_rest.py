@@ -224,6 +224,21 @@ async def test_binary_data_of_a_wrong_size_is_refused(served: Doors, size: int, 
     assert said in found["error"]
 
 
+async def test_a_large_answer_comes_as_binary_data_or_not_at_all(served: Doors) -> None:
+    raw = np.arange(1_100_000, dtype="<f4").tobytes()
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1_100_000], "parameters": {"binary_data_size": len(raw)}}
+    for binary, status in ((True, 200), (False, 400)):
+        ask = {"inputs": [tensor], "outputs": [{"name": "y", "parameters": {"binary_data": binary}}]}
+        head = json.dumps(ask).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        async with served.session.post(path_of("echo-FP32", ""), data=head + raw, headers=headers) as reply:
+            body = await reply.read()
+            assert reply.status == status, body[:300]
+            assert body.endswith(raw) if binary else b"ask for it with binary_data" in body
+    status, said = await served.post(path_of("echo-FP32", ""), data=b" " * (4 * 1024**2 + 1))
+    assert (status, "send tensors as binary data" in said["error"]) == (400, True)
+
+
 async def test_what_there_is_to_know_is_the_same_at_both_doors(served: Doors) -> None:
     about = await served.stub.ServerMetadata(oip.ServerMetadataRequest())
     assert await served.get("/v2") == (

@@ -102,7 +102,8 @@ def _numbers(datatype: str, flat: list[Any], what: str) -> npt.NDArray[Any]:
             values = np.array(flat, dtype=kind)
     except OverflowError:
         raise WrongTensor(f"{what}: a value does not fit {datatype}") from None
-    if kind.kind == "f" and np.isinf(values).sum() != sum(map(_infinite, flat)):
+    infinite = int(np.isinf(values).sum()) if kind.kind == "f" else 0
+    if infinite and infinite != sum(map(_infinite, flat)):
         raise WrongTensor(f"{what}: a value does not fit {datatype}")
     return values
 

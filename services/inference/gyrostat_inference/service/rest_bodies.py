@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gyrostat_common import oip
-from gyrostat_inference.domain.errors import NotARequest, WrongParameter, WrongTensor
+from gyrostat_inference.domain.errors import AnswerTooLarge, NotARequest, WrongParameter, WrongTensor
 from gyrostat_inference.domain.json_tensors import array_of, values_of
 
 MOST_JSON_BYTES = 4 * 1024**2
@@ -50,13 +50,18 @@ class InferBody:
         return request
 
     def reply(self, response: oip.ModelInferResponse) -> tuple[bytes, dict[str, str]]:
-        """Body and headers."""
-        outputs, binary = [], []
+        """Body and headers. Raises AnswerTooLarge for more than should be written as JSON."""
+        outputs, binary, left = [], [], MOST_JSON_BYTES
         for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True):
             said: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
             if self._binary.get(tensor.name, self._all_binary):
                 said["parameters"] = {_SIZE: len(raw)}
                 binary.append(raw)
+            elif (left := left - len(raw)) < 0:
+                raise AnswerTooLarge(
+                    f"{self._model}: output '{tensor.name}' has {len(raw)} bytes; JSON is written of {MOST_JSON_BYTES} "
+                    f"at most: ask for it with {_WANTED}"
+                )
             else:
                 array = oip.from_raw(tensor.datatype, tensor.shape, raw, tensor.name)
                 said["data"] = values_of(tensor.datatype, array)
