@@ -81,18 +81,20 @@ class Graph:
         """All outputs, in the graph's order. Raises ScoringFailed; its message holds no values. RunTooLong: it was
         stopped after `within_s` (None: the longest run), or because nobody waits any more, which `gone` tells.
         """
-        with self._limits.run(within_s, gone) as options:
-            try:
-                if self._has_bfloat16:
-                    return self._run_with_bfloat16(inputs, options)
-                outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, inputs, options)
-                return outputs
-            except Exception as error:
-                if options.terminate:
-                    limit_s = min(within_s or self._limits.longest_s, self._limits.longest_s)
-                    text = f"{self._name} did not come to an end with these inputs within {limit_s:g} s and was stopped"
-                    raise RunTooLong(text) from error
-                raise ScoringFailed(f"{self._name} could not score these inputs: {_line(error)}") from error
+        run = self._limits.begin(within_s, gone)
+        try:
+            if self._has_bfloat16:
+                return self._run_with_bfloat16(inputs, run.options)
+            outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, inputs, run.options)
+            return outputs
+        except Exception as error:
+            if run.options.terminate:
+                limit_s = min(within_s or self._limits.longest_s, self._limits.longest_s)
+                text = f"{self._name} did not come to an end with these inputs within {limit_s:g} s and was stopped"
+                raise RunTooLong(text) from error
+            raise ScoringFailed(f"{self._name} could not score these inputs: {_line(error)}") from error
+        finally:
+            self._limits.end(run)
 
     def _run_with_bfloat16(
         self, inputs: Mapping[str, npt.NDArray[Any]], options: ort.RunOptions

@@ -4,9 +4,8 @@ together. A model is untrusted input, and one that never ends must not take the 
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 
 import onnxruntime as ort
 
@@ -14,11 +13,13 @@ LOOK_S = 0.05
 _SAME_AS_REQUESTED = 1
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Run:
-    ends_at: float
-    gone: Callable[[], bool] | None
-    options: ort.RunOptions
+class LimitedRun:
+    """A run that somebody looks at. `options` are for ONNX Runtime; they say afterwards whether it was stopped."""
+
+    __slots__ = ("ends_at", "gone", "options")
+
+    def __init__(self, ends_at: float, gone: Callable[[], bool] | None, options: ort.RunOptions) -> None:
+        self.ends_at, self.gone, self.options = ends_at, gone, options
 
 
 class RunLimits:
@@ -26,7 +27,7 @@ class RunLimits:
 
     def __init__(self, longest_s: float) -> None:
         self.longest_s = longest_s
-        self._runs: dict[int, _Run] = {}
+        self._runs: dict[int, LimitedRun] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._look, name="stop long runs", daemon=True)
 
@@ -40,19 +41,21 @@ class RunLimits:
         for run in list(self._runs.values()):
             run.options.terminate = True
 
-    @contextmanager
-    def run(self, within_s: float | None, gone: Callable[[], bool] | None) -> Iterator[ort.RunOptions]:
-        """Options of one run, which is stopped after `within_s` (None: the longest), or when nobody waits any more."""
+    def begin(self, within_s: float | None, gone: Callable[[], bool] | None) -> LimitedRun:
+        """A run that is stopped after `within_s` (None: the longest), or when nobody waits any more; until `end`. Not a
+        context manager: that would cost small runs twice as much.
+        """
         options = ort.RunOptions()
         if within_s is None:  # nobody is held up: what it took of the memory goes back
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         limit_s = self.longest_s if within_s is None else min(within_s, self.longest_s)
-        key = id(options)
-        self._runs[key] = _Run(time.monotonic() + limit_s, gone, options)
-        try:
-            yield options
-        finally:
-            del self._runs[key]
+        run = LimitedRun(time.monotonic() + limit_s, gone, options)
+        self._runs[id(run)] = run
+        return run
+
+    def end(self, run: LimitedRun) -> None:
+        """It is over."""
+        del self._runs[id(run)]
 
     def _look(self) -> None:
         while not self._closed.wait(LOOK_S):
