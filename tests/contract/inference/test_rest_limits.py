@@ -134,6 +134,30 @@ async def test_a_body_may_wait_for_the_word_to_go_on(served: Doors) -> None:
     writer.close()
 
 
+async def test_the_bodies_of_all_have_a_limit_together_and_give_it_back() -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(asked: Asked) -> Replied:
+        if asked.parts == ("slow",):
+            began.set()
+            await go_on.wait()
+        return Replied(200, b"{}")
+
+    def request(path: bytes) -> bytes:
+        return b"POST /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60\r\n\r\n%s" % (path, b"a" * 60)
+
+    async with listening("127.0.0.1:0", answer, Limits(all_bodies_bytes=100)) as port:
+        slow = asyncio.create_task(raw(port, request(b"slow")))
+        async with asyncio.timeout(WITHIN_S):
+            await began.wait()
+            said = await raw(port, request(b"quick"))
+            assert said.startswith(b"HTTP/1.1 429 ")
+            assert b"Retry-After: 1\r\n" in said
+            go_on.set()
+            assert (await slow).startswith(b"HTTP/1.1 200 ")
+            assert (await raw(port, request(b"quick"))).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_the_end_waits_for_calls_in_flight_and_for_nobody_who_is_idle() -> None:
     began, go_on = asyncio.Event(), asyncio.Event()
 

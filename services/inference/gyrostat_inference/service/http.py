@@ -5,8 +5,8 @@ replies. The protocol is aiohttp's; what it says to a broken request is JSON as 
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ class Limits:
     """What one caller may cost. A body counts as it is after decompression."""
 
     body_bytes: int = MAX_MESSAGE_BYTES
+    all_bodies_bytes: int = 512 * 1024**2
     line_bytes: int = 8190
     headers: int = 64
     connections: int = 4096
@@ -120,6 +121,29 @@ class _NoLines(AbstractAccessLogger):
         """Nothing."""
 
 
+class _Room:
+    """For the bodies of all requests that are being read or answered, together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.left_bytes = most_bytes
+
+    @contextmanager
+    def part(self) -> Iterator[Callable[[int], bool]]:
+        """Takes bytes, and says whether there was room; given back when the block ends."""
+        taken = 0
+
+        def take(count: int) -> bool:
+            nonlocal taken
+            taken += count
+            self.left_bytes -= count
+            return self.left_bytes >= 0
+
+        try:
+            yield take
+        finally:
+            self.left_bytes += taken
+
+
 class _Full(asyncio.Protocol):
     """Turns a connection away."""
 
@@ -153,8 +177,11 @@ class _Connection(web.RequestHandler):
 
 
 def _handler(answer: Answer, limits: Limits) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    room = _Room(limits.all_bodies_bytes)
+
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        replied = await _read_and_answered(request, answer, limits)
+        with room.part() as take:
+            replied = await _read_and_answered(request, answer, limits, take)
         response = _response(replied)
         try:
             async with asyncio.timeout(limits.reply_s):  # a caller who does not read must not hold the reply for ever
@@ -169,7 +196,9 @@ def _handler(answer: Answer, limits: Limits) -> Callable[[web.BaseRequest], Awai
     return handle
 
 
-async def _read_and_answered(request: web.BaseRequest, answer: Answer, limits: Limits) -> Replied:
+async def _read_and_answered(
+    request: web.BaseRequest, answer: Answer, limits: Limits, take: Callable[[int], bool]
+) -> Replied:
     declared = request.content_length
     too_large = error(413, f"the body is larger than {limits.body_bytes} bytes", last=True)
     if declared is not None and declared > limits.body_bytes:
@@ -178,27 +207,28 @@ async def _read_and_answered(request: web.BaseRequest, answer: Answer, limits: L
         await _go_on(request)
     try:
         async with asyncio.timeout(limits.body_s):
-            body = await _body(request, limits.body_bytes)
+            body = await _body(request, limits.body_bytes, take)
     except TimeoutError:
         return error(408, f"the body was not there within {limits.body_s:g} s", last=True)
     except web.RequestPayloadError as failed:
         return error(400, f"the body cannot be read: {str(failed.__cause__ or failed)[:200]}", last=True)
-    if body is None:
-        return too_large
+    if isinstance(body, int):
+        busy = error(429, "too many large requests at once; come back later", {"Retry-After": "1"}, last=True)
+        return busy if body <= limits.body_bytes else too_large
     path = request.rel_url.raw_path
     parts = tuple(unquote(part) for part in path.strip("/").split("/"))
     return await answer(Asked(request.method, parts, request.headers, body))
 
 
-async def _body(request: web.BaseRequest, most_bytes: int) -> bytes | None:
-    """None when there is more; decompression stops there too."""
+async def _body(request: web.BaseRequest, most_bytes: int, take: Callable[[int], bool]) -> bytes | int:
+    """The body, or its size so far when there is more than it or all may have; decompression stops there too."""
     if not request.body_exists:
         return b""
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > most_bytes:
-            return None
+        if not take(len(chunk)) or len(body) > most_bytes:
+            return len(body)
     return bytes(body)
 
 
