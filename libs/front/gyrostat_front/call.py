@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gyrostat_front.connection import Connection
 
 CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 1, 4, 8, 12, 13
+SMALL_BYTES = 4096
 Trailing = Sequence[tuple[str, str | bytes]]
 
 
@@ -143,13 +144,17 @@ class Call:
         is_compressed, raw = inbox.take()
         self.connection.hold(-len(raw))
         self.consent()
-        return self.opening(raw) if is_compressed else raw
+        return await self._opening(raw) if is_compressed else raw
 
-    def opening(self, raw: bytes) -> bytes:
+    async def _opening(self, raw: bytes) -> bytes:
         """A compressed message. Raises Unreadable."""
         if self.headers.encoding != GZIP:
             raise Unreadable(INTERNAL, "a compressed message of a call without grpc-encoding")
-        return decompressed(raw, self.connection.host.limits.message_bytes)
+        most = self.connection.host.limits.message_bytes
+        if len(raw) <= SMALL_BYTES:
+            return decompressed(raw, most)
+        # It may unfold to a thousand times its size, and the loop is everybody's.
+        return await asyncio.to_thread(decompressed, raw, most)
 
     def opened(self) -> Inbox:
         """The messages that came, when there may be several."""

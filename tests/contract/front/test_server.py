@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -121,6 +123,23 @@ async def test_gzip_goes_both_ways():
         peer.send(http2.call(1, METHOD, bytes(10_000), grpc_accept_encoding="identity,gzip"))
         answer = await peer.answer(1)
         assert (answer.fields["grpc-encoding"], answer.content[0], len(answer.content) < 1000) == ("gzip", 1, True)
+        await peer.close()
+
+
+async def test_a_bomb_of_gzip_holds_nobody_up():
+    async with serving() as (_, port, _m), a_channel(f"127.0.0.1:{port}") as channel:
+        peer = await http2.connect(port)
+        bomb = gzip.compress(bytes(80_000_000))
+        head = http2.frame(http2.HEADERS, 4, 1, http2.block(http2.asking(METHOD, grpc_encoding="gzip")))
+        pieces = [bomb[at : at + 16_000] for at in range(0, len(bomb), 16_000)]
+        first = http2.frame(http2.DATA, 0, 1, struct.pack(">BI", 1, len(bomb)))
+        peer.send(head, first, *(http2.frame(http2.DATA, 0, 1, one) for one in pieces), http2.frame(http2.DATA, 1, 1))
+        answering = asyncio.create_task(peer.answer(1))
+        meanwhile = 0
+        while not answering.done():
+            assert await channel.unary_unary(LANE)(b"x", timeout=20) == b"x"
+            meanwhile += 1
+        assert ((await answering).status, meanwhile > 2) == (8, True)
         await peer.close()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as fewer
 from hypothesis import strategies as st
 
 from gyrostat_front.limits import Limits
@@ -77,6 +78,7 @@ def test_a_stream_with_a_window_is_not_held_up_by_one_without():
     assert (peer.answer(3).content, peer.answer(3).status) == (raw, 0)
 
 
+@fewer(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 3, 5]), st.integers(1, 40_000)), max_size=30))
 def test_no_grant_in_any_order_lets_out_more_than_it_allows(grants: list[tuple[int, int]]):
     peer = a_peer(first_window=1000)

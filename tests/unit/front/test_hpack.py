@@ -6,7 +6,7 @@ import hpack
 import pytest
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gyrostat_front import huffman
@@ -105,6 +105,7 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60
 BLOCKS = st.lists(st.lists(st.tuples(NAMES, VALUES), max_size=8), min_size=1, max_size=12)
 
 
+@settings(max_examples=50)
 @given(BLOCKS, st.booleans(), st.lists(st.integers(0, 4096), max_size=12))
 def test_every_block_means_what_was_written_whatever_came_before(blocks, huffman_too, sizes):
     """The other side's table, ours, and what is remembered of whole blocks stay in step."""
