@@ -155,6 +155,7 @@ class Called:
     """A call as the front has it; its reply goes nowhere."""
 
     deadline: float | None = None
+    on_gone: Callable[[], None] | None = None
     gone = False
     answered = 0
 

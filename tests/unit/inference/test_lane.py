@@ -41,6 +41,7 @@ class FrontCall:
     def __init__(self, message: bytes, headers: Mapping[str, str] | None = None, deadline: float | None = None) -> None:
         self.message, self._headers, self.deadline = message, headers or {}, deadline
         self.ended: list[Ended] = []
+        self.on_gone: Callable[[], None] | None = None
 
     def header(self, name: str) -> str:
         return self._headers.get(name, "")
@@ -263,6 +264,42 @@ async def test_a_sampled_call_is_recorded_as_the_general_path_records_it():
 
 def traceparent_of(context: SpanContext) -> bytes:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-01".encode()
+
+
+class Silent:
+    """A use case that does not answer yet."""
+
+    def submit(self, call: calls.Call, done: Callable[[calls.Answer | Exception], None], caller: Any = None) -> None:
+        self.done = done
+
+
+@pytest.mark.parametrize(("deadline", "code"), [(None, "CANCELLED"), (0.0, "DEADLINE_EXCEEDED"), (9e9, "CANCELLED")])
+async def test_a_call_for_which_nobody_waits_is_counted_once_and_its_span_ends(deadline: float | None, code: str):
+    silent = Silent()
+    lane = InferLane(silent, Bench(a_plan()).models)
+    call = FrontCall(a_message(), {"traceparent": SAMPLED}, deadline)
+    before, well = counted(code), counted("OK")
+    with recorded() as spans, capture_logs() as lines:
+        lane(call)
+        gone = call.on_gone
+        assert gone is not None
+        gone()
+        gone()
+        silent.done(calls.Answer(4, "champion", 7, []))
+        silent.done(RuntimeError())
+    assert not call.ended, "the front has said what is to be said"
+    assert (counted(code), counted("OK")) == (before + 1, well)
+    assert [span.attributes["rpc.grpc.status_code"] for span in spans.finished()] == [1 if code == "CANCELLED" else 4]
+    assert [line["code"] for line in lines if line["event"] == "call"] == ([] if code == "CANCELLED" else [code])
+
+
+async def test_an_answered_or_refused_call_is_not_counted_again_when_its_connection_goes():
+    before = counted("CANCELLED")
+    await through(a_lane(Bench(a_plan())), refused := FrontCall(a_message(model_version="9")))
+    assert refused.on_gone is None
+    await through(a_lane(Bench(a_plan())), call := FrontCall(a_message()))
+    assert call.on_gone is None, "nor do the two hold each other"
+    assert counted("CANCELLED") == before
 
 
 async def test_calls_without_a_trace_are_drawn_once():

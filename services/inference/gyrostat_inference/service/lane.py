@@ -6,7 +6,6 @@ interceptor (`gyrostat_common.rpc.interceptor`); the proof is a test that asks b
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 import grpc
@@ -17,6 +16,7 @@ from gyrostat_common import oip, telemetry
 from gyrostat_common.ids import Uuids
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS
 from gyrostat_common.rpc.interceptor import (
+    MOST_S,
     Trailing,
     calls_seconds,
     end_span,
@@ -38,6 +38,9 @@ _ATTRIBUTES = span_attributes(METHOD)
 
 class Call(Protocol):
     """A call as the front has it, its request complete and not compressed. Answered once, now or later."""
+
+    on_gone: Callable[[], None] | None
+    """Called once when it ends without an answer of ours: taken back, its connection lost, or past its deadline."""
 
     @property
     def message(self) -> bytes: ...
@@ -63,9 +66,9 @@ class InferLane:
 
     def __init__(self, predict: Submits, models: LiveModels) -> None:
         self._predict = predict
-        self._decoder, self._replies = Decoder(models, Uuids()), Replies()
-        self._now = asyncio.get_running_loop().time
-        self._well = calls_seconds.labels(METHOD, grpc.StatusCode.OK.name)
+        self._decoder, self.replies = Decoder(models, Uuids()), Replies()
+        self.now = asyncio.get_running_loop().time
+        self.well = calls_seconds.labels(METHOD, grpc.StatusCode.OK.name)
 
     def __call__(self, call: Call) -> bool:
         """False: the general path must take the call; nothing has happened to it."""
@@ -73,50 +76,82 @@ class InferLane:
             request = oip.ModelInferRequest.FromString(call.message)
         except DecodeError:
             return False
-        began = self._now()
+        began = self.now()
         span, traceparent = None, call.header("traceparent")
         if tracing.chosen(traceparent):
             span = tracing.start(METHOD, telemetry.SpanKind.SERVER, traceparent, (), _ATTRIBUTES, wanted=True)
             traceparent = tracing.traceparent_of(span.get_span_context())
         else:
             traceparent = ""
+        waiting = _Waiting(self, call, request, began, span)
         try:
-            asked = self._decoder.call_of(request, call.message, call.header, traceparent)
+            asked = waiting.asked = self._decoder.call_of(request, call.message, call.header, traceparent)
         except Exception as error:  # the caller gets its status, the log the rest
-            self._failed(call, began, span, error)
+            waiting.failed(error)
         else:
-            self._predict.submit(asked, partial(self._done, call, request, asked, began, span), call)
+            call.on_gone = waiting.gone
+            self._predict.submit(asked, waiting, call)
         return True
 
-    def _done(
-        self,
-        call: Call,
-        request: oip.ModelInferRequest,
-        asked: calls.Call,
-        began: float,
-        span: Span | None,
-        outcome: calls.Answer | Exception,
-    ) -> None:
-        if isinstance(outcome, Exception):
-            return self._failed(call, began, span, outcome)
-        try:
-            message = self._replies.encoded(request, asked, outcome)
-        except Exception as error:  # as above
-            return self._failed(call, began, span, error)
-        call.reply(message)
-        self._well.observe(self._now() - began)
-        if span is not None:
-            describe(span, asked, outcome)
-            end_span(span, grpc.StatusCode.OK, None)
 
-    def _failed(self, call: Call, began: float, span: Span | None, error: Exception) -> None:
+class _Waiting:
+    """A call that waits for its answer, and what comes of it."""
+
+    __slots__ = ("asked", "began", "call", "lane", "over", "request", "span")
+
+    def __init__(
+        self, lane: InferLane, call: Call, request: oip.ModelInferRequest, began: float, span: Span | None
+    ) -> None:
+        self.lane, self.call, self.request, self.began, self.span = lane, call, request, began, span
+        self.over = False
+        self.asked: calls.Call
+
+    def __call__(self, outcome: calls.Answer | Exception) -> None:
+        """The use case is through."""
+        if self.over:
+            return
+        if isinstance(outcome, Exception):
+            return self.failed(outcome)
+        lane = self.lane
+        try:
+            message = lane.replies.encoded(self.request, self.asked, outcome)
+        except Exception as error:  # as above
+            return self.failed(error)
+        self.over, self.call.on_gone = True, None  # a circle of the two would wait for the garbage collector
+        self.call.reply(message)
+        lane.well.observe(lane.now() - self.began)
+        if self.span is not None:
+            describe(self.span, self.asked, outcome)
+            end_span(self.span, grpc.StatusCode.OK, None)
+
+    def failed(self, error: Exception) -> None:
+        """The caller gets its status."""
         code, text, trailing = status_of(METHOD, error)
-        call.fail(code.value[0], text, trailing)
-        took_s = self._now() - began
+        self.over, self.call.on_gone = True, None
+        self.call.fail(code.value[0], text, trailing)
+        self._ended(code, error)
+
+    def gone(self) -> None:
+        """Nobody waits any more; past the deadline the front has said so itself."""
+        if self.over:
+            return
+        self.over, self.call.on_gone = True, None
+        deadline = self.began + MOST_S if self.call.deadline is None else self.call.deadline
+        if deadline <= self.lane.now():
+            self._ended(grpc.StatusCode.DEADLINE_EXCEEDED, TimeoutError())
+        else:
+            self._ended(grpc.StatusCode.CANCELLED, asyncio.CancelledError())
+
+    def _ended(self, code: grpc.StatusCode, error: BaseException) -> None:
+        """Counts a call that was not answered, ends its span, and tells the log, but of those taken back."""
+        took_s, span = self.lane.now() - self.began, self.span
         calls_seconds.labels(METHOD, code.name).observe(took_s)
+        if span is not None:
+            end_span(span, code, error)
+        if code is grpc.StatusCode.CANCELLED:
+            return
+        header = self.call.header
         if span is None:  # the caller's, so that the line names it
-            traceparent = call.header("traceparent")
-            span = tracing.start(METHOD, telemetry.SpanKind.SERVER, traceparent, wanted=False)
-        end_span(span, code, error)
+            span = tracing.start(METHOD, telemetry.SpanKind.SERVER, header("traceparent"), wanted=False)
         with tracing.current(span):
-            tell(METHOD, code, call.header(ACTOR) or ANONYMOUS, took_s, error)
+            tell(METHOD, code, header(ACTOR) or ANONYMOUS, took_s, error)
