@@ -269,6 +269,8 @@ class Crew:
             log.error("worker_not_started", worker=number, error=str(error))
             ours.close()
             doors.close()
+            if self._hears is not None:
+                self._hears.left(number)
             return None
         finally:
             theirs.close()

@@ -79,6 +79,7 @@ class HandDown:
         self._plans: dict[str, _Plans] = {}
         self._workers: dict[int, _Worker] = {}
         self._awaited: set[int] = set()
+        self._answering: list[int] | None = None  # found again after each news: it is asked for each connection
         self.restored = 0
 
     # Plans
@@ -116,7 +117,7 @@ class HandDown:
 
     def came(self, number: int) -> None:
         """A worker without a plan: a new one, or one that was started again."""
-        self._workers[number] = _Worker()
+        self._workers[number], self._answering = _Worker(), None
         self._awaited.discard(number)
         for model in self._plans:
             self._hand(number, model)
@@ -124,6 +125,7 @@ class HandDown:
     def left(self, number: int) -> None:
         """It is gone, and what it served does not count."""
         self._awaited.discard(number)
+        self._answering = None
         if self._workers.pop(number, None) is not None:
             self._look_again(list(self._plans))
             self._changed()
@@ -133,7 +135,7 @@ class HandDown:
         worker = self._workers.get(number)
         if worker is None:
             return
-        worker.not_ready = not_ready
+        worker.not_ready, self._answering = not_ready, None
         for state in states:
             worker.states[state.model] = state
             if state.model in self._plans:
@@ -152,6 +154,7 @@ class HandDown:
             revision = min(state.revision for state in states)
             if revision > plans.in_force and revision in plans.known and all(state.ready for state in states):
                 plans.put_in_force(revision)
+                self._answering = None
                 plan, raw = plans.known[revision]
                 self._watcher.served(plan, len(answering))
                 self._cached(plan, raw)
@@ -170,7 +173,9 @@ class HandDown:
 
     def answering(self) -> list[int]:
         """Workers that serve what the replica serves."""
-        return [number for number in self._joined() if self._workers[number].not_ready is None]
+        if self._answering is None:
+            self._answering = [number for number in self._joined() if self._workers[number].not_ready is None]
+        return self._answering
 
     @property
     def busy(self) -> bool:
