@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from gyrostat_common.errors import CannotStart
 from gyrostat_inference.service.http import Asked, Limits, Replied, listening
 from support.graphs import a_scorer, an_echo
 from support.rest import Doors, doors
@@ -180,3 +181,14 @@ async def test_the_end_waits_for_calls_in_flight_and_for_nobody_who_is_idle() ->
         assert await idle.read() == b""
     idle_writer.close()
     slow_writer.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "unix:/nowhere", "256.0.0.1:80"])
+async def test_an_address_that_cannot_be_had_is_said_before_anything_is_opened(served: Doors, address: str) -> None:
+    async def answer(asked: Asked) -> Replied:
+        return Replied(200)
+
+    given = address.format(port=served.rest_port)
+    with pytest.raises(CannotStart, match=f"cannot listen on {given}: stop what uses the port"):
+        async with listening(given, answer, Limits()):
+            pass
