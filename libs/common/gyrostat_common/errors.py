@@ -44,6 +44,10 @@ class Unavailable(GyrostatError):
     """Something that we need does not answer; a repeat may succeed."""
 
 
+class DeadlineOver(TimeoutError):
+    """The caller's own deadline leaves no time for an answer. Unlike any other TimeoutError's, its text is for them."""
+
+
 KINDS: tuple[type[GyrostatError], ...] = (InvalidInput, NotFound, AlreadyExists, WrongState, Overloaded, Unavailable)
 
 

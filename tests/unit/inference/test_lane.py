@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanContext
 from structlog.testing import capture_logs
 
 from gyrostat_common import oip
-from gyrostat_common.errors import Overloaded
+from gyrostat_common.errors import DeadlineOver, Overloaded
 from gyrostat_common.rpc.interceptor import CallInterceptor, calls_seconds
 from gyrostat_inference.domain import calls
 from gyrostat_inference.domain.plan import ServingSpec
@@ -216,6 +216,8 @@ def scripted(outcome: calls.Answer | Exception) -> InferLane:
     [
         (Overloaded("no room"), 8, "no room"),
         (TimeoutError(), 4, f"{METHOD} took too long"),
+        (TimeoutError("a secret"), 4, f"{METHOD} took too long"),
+        (DeadlineOver("no time left"), 4, "no time left"),
         (RuntimeError("a secret"), 13, "internal error"),
     ],
 )
@@ -224,7 +226,9 @@ async def test_what_goes_wrong_later_has_its_status(error: Exception, code: int,
     before = counted(name)
     ended = await through(scripted(error), FrontCall(a_message()))
     assert ended[:2] == (code, text)
-    assert [key for key, _ in ended[2]][:1] == (["error-reason"] if code == 8 else [])
+    assert [key for key, _ in ended[2]][:1] == (
+        ["error-reason"] if isinstance(error, Overloaded | DeadlineOver) else []
+    )
     assert counted(name) == before + 1
 
 

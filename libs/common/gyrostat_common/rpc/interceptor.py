@@ -12,9 +12,9 @@ import grpc
 from opentelemetry.trace import Span, SpanKind
 
 from gyrostat_common import telemetry
-from gyrostat_common.errors import GyrostatError
+from gyrostat_common.errors import DeadlineOver, GyrostatError
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS, current_actor, deadline
-from gyrostat_common.rpc.status import code_of, text_of, trailers_of
+from gyrostat_common.rpc.status import REASON, code_of, text_of, trailers_of
 from gyrostat_common.telemetry import tracing
 
 log = telemetry.get_logger("rpc")
@@ -215,6 +215,8 @@ def status_of(method: str, error: BaseException) -> tuple[grpc.StatusCode, str, 
     """How a call ends that raised this: code, text, trailing metadata. What is not ours is told to the log alone."""
     if isinstance(error, GyrostatError):
         return code_of(error), text_of(error), trailers_of(error)
+    if isinstance(error, DeadlineOver):
+        return grpc.StatusCode.DEADLINE_EXCEEDED, text_of(error), ((REASON, type(error).__name__),)
     if isinstance(error, TimeoutError):
         return grpc.StatusCode.DEADLINE_EXCEEDED, f"{method} took too long", ()
     return grpc.StatusCode.INTERNAL, "internal error", ()
