@@ -371,7 +371,7 @@ async def test_beyond_its_rows_a_queue_refuses_at_once_and_says_when_to_come_bac
 async def test_a_queue_is_full_by_the_time_that_its_rows_take():
     live = a_model("flights", a_plan(spec=limited(max_ms=100)))
     bench = Predicting(live)
-    live.loaded[4].pace.through(SIZE, 60_000_000)
+    live.loaded[4].pace.ran(SIZE, 60_000_000, 60_000_000)
     callers = [Waiting(n) for n in range(3)]
     for caller in callers:
         caller.ask(bench)
@@ -390,7 +390,7 @@ async def test_no_model_shuts_another_one_out():
 async def test_a_deadline_that_cannot_be_met_is_refused_before_it_costs():
     live = a_model("flights", a_plan())
     bench = Predicting(live, clock=lambda: 100.0)
-    live.loaded[4].pace.through(SIZE, 60_000_000)
+    live.loaded[4].pace.ran(SIZE, 60_000_000, 60_000_000)
     past, ample, short = Waiting(1, deadline=99.0), Waiting(2, deadline=100.5), Waiting(3, deadline=100.05)
     for caller in (past, ample, short):
         caller.ask(bench)

@@ -37,18 +37,16 @@ class Pace:
         self.each_ns = 0.0
         """Nanoseconds per unit of size with everything around the run, as requests came together lately; 0: unknown."""
 
-    def ran(self, size: int, ns: int) -> None:
-        """One run of the graph."""
+    def ran(self, size: int, ns: int, through_ns: int = 0) -> None:
+        """One run of the graph, and how long it was until all its answers were on their way; 0: nobody looked."""
         bits = size.bit_length()
         self._ns[bits] = _moved(self._ns[bits], ns)
         least = self._least[bits]
         if not least or ns < least:
             self._least[bits] = float(ns)
         self._seen[bits] += 1
-
-    def through(self, size: int, ns: int) -> None:
-        """One run with its answers, from its beginning until all were on their way."""
-        self.each_ns = _moved(self.each_ns, ns / size)
+        if through_ns:
+            self.each_ns = _moved(self.each_ns, through_ns / size)
 
     def run_ns(self, size: int) -> float:
         """What a run of this size will take, by those of its size, else of smaller ones; 0.0 while nothing is known.

@@ -3,7 +3,7 @@
 Rows of several requests go into one run only where a trial showed that this changes no byte of any answer (`Trial`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -57,6 +57,9 @@ def elements(signature: Signature, tensors: Tensors) -> int:
 
 def joined(signature: Signature, requests: Sequence[Tensors]) -> Mapping[str, npt.NDArray[Any]]:
     """The inputs of one run: the rows of all requests in their order, alike by `row_shapes`."""
+    if len(requests) == 1:
+        only = requests[0]
+        return {spec.name: only[spec.name].values for spec in signature.inputs}
     return {spec.name: stacked(spec.name, requests) for spec in signature.inputs}
 
 
@@ -67,18 +70,18 @@ def row_wise(arrays: Sequence[npt.NDArray[Any]], rows: int) -> bool:
 
 def split(
     signature: Signature, arrays: Sequence[npt.NDArray[Any]], rows: Sequence[int], encode: Encode
-) -> Iterator[list[Output]]:
+) -> list[list[Output]]:
     """Each request's own outputs, in the order of the requests; `rows` is how many each of them brought."""
     specs = signature.outputs
     if len(rows) == 1:
-        yield [Output(s.name, s.datatype, a, encode(a)) for s, a in zip(specs, arrays, strict=True)]
-        return
+        return [[Output(s.name, s.datatype, a, encode(a)) for s, a in zip(specs, arrays, strict=True)]]
     columns = [_Column(s.name, s.datatype, a, encode) for s, a in zip(specs, arrays, strict=True)]
-    start = 0
+    shares, start = [], 0
     for count in rows:
         stop = start + count
-        yield [column.part(start, stop) for column in columns]
+        shares.append([column.part(start, stop) for column in columns])
         start = stop
+    return shares
 
 
 class _Column:

@@ -196,10 +196,11 @@ class Predict:
         if taken.variant == "pinned":
             counters.pinned += 1
         record(self._answers, live, call, Scored(version, ANSWER, taken.variant, fit.rows, outputs, spent))
-        shadows = routing.shadows(live.plan, taken, call.prediction_id.hex())
-        for number in shadows:
-            self._shadows.queue(live, number, call, fit.rows)
-        return Answer(taken.number, taken.variant, live.plan.revision, [outputs[place] for place in fit.chosen])
+        plan = live.plan
+        if plan.canary is not None or plan.shadows:
+            for number in routing.shadows(plan, taken, call.prediction_id.hex()):
+                self._shadows.queue(live, number, call, fit.rows)
+        return Answer(taken.number, taken.variant, plan.revision, [outputs[place] for place in fit.chosen])
 
     def _failed(self, asked: _Asked, error: Exception, counted: bool) -> None:
         model, attempt = asked.live.plan.model, asked.first

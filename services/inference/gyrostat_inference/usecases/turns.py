@@ -8,16 +8,18 @@ for each alone, so that none suffers for another.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
 from time import perf_counter_ns
+from typing import Any
+
+import numpy.typing as npt
 
 from gyrostat_inference.domain import batching
 from gyrostat_inference.domain.admission import Backlog, Bounds, wait_ns
 from gyrostat_inference.domain.batching import Encode
 from gyrostat_inference.domain.calls import Output
 from gyrostat_inference.domain.errors import AnswerTooLarge, QueueFull, RunTooLong, TooLate
-from gyrostat_inference.domain.live import LoadedVersion
 from gyrostat_inference.usecases.runs import Run
 from gyrostat_inference.usecases.threads import Arrays, Threads, Took
 
@@ -25,6 +27,7 @@ from gyrostat_inference.usecases.threads import Arrays, Threads, Took
 INLINE_ROWS = 64
 # The longest that one run may hold up all others; after it the same run begins again in a thread.
 INLINE_S = 0.1
+_INLINE_NS = int(INLINE_S * 1e9)
 # After so much of either, everything else gets its chance before the next run begins.
 TURN_NS, TURN_ROWS = 2_000_000, 1024
 # What a message of ours may hold, less its frame; it is copied for the reply and for the spool.
@@ -48,6 +51,7 @@ class Turns:
 
     def __init__(self, encode: Encode, bounds: Bounds = Bounds(), clock: Callable[[], float] = time.monotonic) -> None:
         self._encode, self._bounds, self._clock = encode, bounds, clock
+        self._on_loop_ns = bounds.on_loop_ms * 1e6
         self._queues: dict[str, _Queue] = {}
         self._ring: deque[_Queue] = deque()
         self._backlog = Backlog()
@@ -78,7 +82,7 @@ class Turns:
         if run.engine.batching.max_delay_us and not run.apart:
             self._hold(queue, run)
         else:
-            self._ready(queue, run.group(), (run,))
+            self._ready(queue, run.group() if run.version.open_shapes else run.version, (run,))
 
     def _admit(self, run: Run, queue: _Queue) -> None:
         """A model of which nothing waits is always let in: no model can shut another one out."""
@@ -163,132 +167,162 @@ class Turns:
 
     def _next(self, queue: _Queue, now: float) -> int:
         """One run of the group that has waited longest; what is left of it goes behind the others. Returns its rows."""
+        if not queue.groups:
+            return 0
         key = next(iter(queue.groups))
         runs = queue.groups.pop(key)
-        most = 0 if runs[0].apart else runs[0].engine.batching.max_batch_rows
-        batch: list[Run] = []
-        rows = taken = 0
+        batch = _Batch(queue, key)
+        most = 0 if len(runs) == 1 or runs[0].apart else runs[0].engine.batching.max_batch_rows
+        taken = 0
         for run in runs:
-            if run.caller is not None and run.unwanted(now):
+            if run.caller is not None and (run.caller.gone or run.past(now)):
                 self._unwanted(queue, run, now)
-            elif batch and rows + run.rows > most:
+            elif batch.rows and batch.rows + run.rows > most:
                 break
             else:
-                batch.append(run)
-                rows += run.rows
+                batch.add(run)
             taken += 1
         if taken < len(runs):
             queue.groups[key] = runs[taken:]
-        if batch:
-            self._run(queue, key, batch)
-        return rows
+        if batch.rows:
+            self._run(batch)
+        return batch.rows
 
-    def _run(self, queue: _Queue, key: object, batch: list[Run]) -> None:
-        version = batch[0].version
-        if self._leaves_the_loop(version, batch):
-            return self._in_a_thread(queue, key, batch)
+    def _run(self, batch: "_Batch") -> None:
+        version = batch.runs[0].version
+        expected = version.pace.run_ns(batch.size)
+        if version.counters.slow or (expected > self._on_loop_ns if expected else batch.rows > INLINE_ROWS):
+            return self._in_a_thread(batch)
         began = perf_counter_ns()
         try:
-            arrays = version.scorer.run(batching.joined(version.signature, [run.tensors for run in batch]), INLINE_S)
+            arrays = version.scorer.run(batch.inputs(), INLINE_S)
         except RunTooLong:
             version.counters.slow = True  # from here on each is alone, and in a thread
-            self._alone(queue, batch)
+            self._alone(batch)
         except Exception as error:  # whatever it is, it is for those who asked
-            self._raised(queue, batch, error)
+            self._raised(batch, error)
         else:
             spent = perf_counter_ns() - began
-            if spent > INLINE_S * 1e9:
+            if spent > _INLINE_NS:
                 version.counters.slow = True
-            self._ran(queue, batch, arrays, began, Took(spent, spent))
+            self._ran(batch, arrays, began, spent)
+            version.pace.ran(batch.size, spent, perf_counter_ns() - began)
 
-    def _leaves_the_loop(self, version: LoadedVersion, batch: Sequence[Run]) -> bool:
-        if version.counters.slow:
-            return True
-        expected = version.pace.run_ns(sum([run.size for run in batch]))
-        return expected > self._bounds.on_loop_ms * 1e6 if expected else sum([run.rows for run in batch]) > INLINE_ROWS
-
-    def _in_a_thread(self, queue: _Queue, key: object, batch: list[Run]) -> None:
-        version = batch[0].version
-        if not self._threads.free(version.scorer, lambda: self._ready(queue, key, batch)):
+    def _in_a_thread(self, batch: "_Batch") -> None:
+        version = batch.runs[0].version
+        if not self._threads.free(version.scorer, lambda: self._ready(batch.queue, batch.key, batch.runs)):
             return
-        inputs = batching.joined(version.signature, [run.tensors for run in batch])
         began = perf_counter_ns()
 
         def gone() -> bool:
             now = self._clock()
-            return all(run.unwanted(now) for run in batch)
+            return all(run.unwanted(now) for run in batch.runs)
 
         def back(outcome: Arrays | BaseException, took: Took) -> None:
-            self._back(queue, batch, outcome, began, took)
+            self._back(batch, outcome, began, took)
 
+        try:
+            inputs = batch.inputs()
+        except Exception as error:  # as in `_run`
+            return self._raised(batch, error)
         self._threads.start(version.scorer, inputs, gone, back)
 
-    def _back(self, queue: _Queue, batch: list[Run], outcome: Arrays | BaseException, began: int, took: Took) -> None:
+    def _back(self, batch: "_Batch", outcome: Arrays | BaseException, began: int, took: Took) -> None:
+        """A run in a thread is over; callers may have gone meanwhile."""
         if isinstance(outcome, Exception):
-            self._raised(queue, batch, outcome)
+            self._raised(batch, outcome)
         elif isinstance(outcome, BaseException):
             raise outcome
         else:
-            version = batch[0].version
-            if version.counters.slow and version.pace.forgiven(took.own < self._bounds.on_loop_ms * 1e6):
+            version = batch.runs[0].version
+            if version.counters.slow and version.pace.forgiven(took.own < self._on_loop_ns):
                 version.counters.slow = False
-            self._ran(queue, batch, outcome, began, took, self._clock())
+            version.pace.ran(batch.size, took.own, took.wall)
+            self._ran(batch, outcome, began, took.wall, self._clock())
         self.after()
 
     # What came of it
 
-    def _ran(
-        self, queue: _Queue, batch: list[Run], arrays: Arrays, began: int, took: Took, now: float | None = None
-    ) -> None:
-        """`now` where callers may have gone meanwhile."""
-        version, rows = batch[0].version, [run.rows for run in batch]
-        size = sum([run.size for run in batch])
-        version.counters.ran(sum(rows), took.wall)
-        version.pace.ran(size, took.own)
-        if len(batch) > 1 and not batching.row_wise(arrays, sum(rows)):
+    def _ran(self, batch: "_Batch", arrays: Arrays, began: int, spent: int, now: float | None = None) -> None:
+        """`now` where callers may have gone."""
+        runs, version = batch.runs, batch.runs[0].version
+        version.counters.ran(batch.rows, spent)
+        if len(runs) > 1 and not batching.row_wise(arrays, batch.rows):
             version.counters.mixes = True
-            return self._alone(queue, batch)
-        if (total := sum([array.nbytes for array in arrays])) > LARGEST_ANSWER_BYTES:
+            return self._alone(batch)
+        total = 0
+        for array in arrays:
+            total += array.nbytes
+        if total > LARGEST_ANSWER_BYTES:
             text = f"{version.name} answers {total} bytes to these inputs; at most {LARGEST_ANSWER_BYTES}"
-            return self._raised(queue, batch, AnswerTooLarge(text))
+            return self._raised(batch, AnswerTooLarge(text))
         ran = perf_counter_ns()
-        for run, outputs in zip(batch, batching.split(version.signature, arrays, rows, self._encode), strict=True):
+        try:
+            shares = batching.split(version.signature, arrays, [run.rows for run in runs], self._encode)
+        except Exception as error:  # as in `_run`
+            return self._raised(batch, error)
+        version.counters.compute_output.add(perf_counter_ns() - ran)
+        self._through(batch.queue, batch.rows, batch.cost_ns)
+        for run, outputs in zip(runs, shares, strict=True):
             run.waited_ns = began - run.queued_ns
-            if now is not None and run.unwanted(now):
-                self._unwanted(queue, run, now)
-            else:
-                self._tell(queue, run, outputs)
-        ended = perf_counter_ns()
-        version.counters.compute_output.add(ended - ran)
-        version.pace.through(size, ended - began)
+            if now is None or not run.unwanted(now):
+                self._tell(run, outputs)
+            elif run.past(now):
+                self._tell(run, _late(run))
 
-    def _raised(self, queue: _Queue, batch: list[Run], error: Exception) -> None:
-        if len(batch) > 1:
-            self._alone(queue, batch)
-        elif batch[0].unwanted(now := self._clock()):
-            self._unwanted(queue, batch[0], now)
+    def _raised(self, batch: "_Batch", error: Exception) -> None:
+        run = batch.runs[0]
+        if len(batch.runs) > 1:
+            self._alone(batch)
+        elif run.unwanted(now := self._clock()):
+            self._unwanted(batch.queue, run, now)
         else:
-            self._tell(queue, batch[0], error)
+            self._through(batch.queue, run.rows, run.cost_ns)
+            self._tell(run, error)
 
-    def _alone(self, queue: _Queue, batch: Iterable[Run]) -> None:
+    def _alone(self, batch: "_Batch") -> None:
         """Each is a group of its own now."""
-        for run in batch:
-            self._ready(queue, run, (run,))
+        for run in batch.runs:
+            self._ready(batch.queue, run, (run,))
 
     def _unwanted(self, queue: _Queue, run: Run, now: float) -> None:
+        self._through(queue, run.rows, run.cost_ns)
         if run.past(now):
-            self._tell(queue, run, TimeoutError(f"{run.version.name}: the deadline was over before the answer"))
-        else:
-            self._through(queue, run)
+            self._tell(run, _late(run))
 
-    def _tell(self, queue: _Queue, run: Run, outcome: list[Output] | Exception) -> None:
-        self._through(queue, run)
+    def _through(self, queue: _Queue, rows: int, cost_ns: float) -> None:
+        queue.backlog.take(rows, cost_ns)
+        self._backlog.take(rows, cost_ns)
+
+    @staticmethod
+    def _tell(run: Run, outcome: list[Output] | Exception) -> None:
         try:
             run.ended(outcome)
         except Exception as error:  # a caller that breaks must not take the others of its batch along
             what = {"message": f"{run.version.name}: an answer was not delivered", "exception": error}
             asyncio.get_running_loop().call_exception_handler(what)
 
-    def _through(self, queue: _Queue, run: Run) -> None:
-        queue.backlog.take(run.rows, run.cost_ns)
-        self._backlog.take(run.rows, run.cost_ns)
+
+class _Batch:
+    """Requests that are run together."""
+
+    __slots__ = ("cost_ns", "key", "queue", "rows", "runs", "size")
+
+    def __init__(self, queue: _Queue, key: object) -> None:
+        self.queue, self.key = queue, key
+        self.runs: list[Run] = []
+        self.rows = self.size = 0
+        self.cost_ns = 0.0
+
+    def add(self, run: Run) -> None:
+        self.runs.append(run)
+        self.rows += run.rows
+        self.size += run.size
+        self.cost_ns += run.cost_ns
+
+    def inputs(self) -> Mapping[str, npt.NDArray[Any]]:
+        return batching.joined(self.runs[0].version.signature, [run.tensors for run in self.runs])
+
+
+def _late(run: Run) -> TimeoutError:
+    return TimeoutError(f"{run.version.name}: the deadline was over before the answer")
