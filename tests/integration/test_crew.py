@@ -194,7 +194,7 @@ async def test_any_worker_tells_what_all_have_counted_also_those_that_are_gone()
         assert int(await where["1"].ask("total")) == 14
         await replica.crew.ask(metrics=True)
         (family,) = replica.crew.families()
-        assert family.samples == [("lines_total", {"model": "lines"}, 3.0)]
+        assert family.samples == [("lines_total", {"model": "lines"}, 14.0)]
 
 
 async def test_what_could_not_be_loaded_is_tried_again_by_all():

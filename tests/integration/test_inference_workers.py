@@ -172,6 +172,7 @@ async def test_a_killed_worker_loses_no_answered_row_and_comes_back(place: Place
             assert rows <= sum(k.accepted for k in beat.books) <= rows + 2 * 8
             (stats,) = (await callers[0].ModelStatistics(oip.ModelStatisticsRequest(name="flights"))).model_stats
             assert stats.inference_count <= rows + 2 * 8
+            assert await asyncio.to_thread(metric, place, "nv_inference_count{") == stats.inference_count
     assert service.returncode == 0
 
 

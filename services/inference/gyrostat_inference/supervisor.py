@@ -48,7 +48,7 @@ def worker_count(settings: Settings) -> int:
 @asynccontextmanager
 async def open_replica(settings: Settings) -> AsyncIterator[None]:
     """The running replica. Closing: accept no more, workers finish what is in flight, the shipper ships the rest."""
-    if settings.front == "grpcio" and "front" in settings.model_fields_set:
+    if settings.front == "grpcio":
         raise CannotStart("GYROSTAT_INFERENCE__FRONT=grpcio answers in one process; workers need `own`")
     async with AsyncExitStack() as stack:
         stack.enter_context(telemetry.open_telemetry("inference", settings))

@@ -40,6 +40,7 @@ from gyrostat_inference.domain.live import Applied
 
 log = telemetry.get_logger("inference.cores")
 LOOK_S, ASK_S, START_S, END_S, PATIENCE_S = 0.5, 1.0, 90.0, 2.0, 10.0
+FEW_SAMPLES = 1000
 Start = Callable[[int, int, int], Awaitable[asyncio.subprocess.Process]]
 """Starts worker `number` with its ends of channel and doors, as open files."""
 Key = tuple[str, int]
@@ -94,7 +95,7 @@ class Crew:
         self._word: Word | None = None
         self._asks = 0
         self._wants: asyncio.Queue[tuple[_Worker, int]] = asyncio.Queue(1024)
-        self._looked_at = now()
+        self._looked_at = self._collected_at = now()
         self._patient_until: float | None = None
         # What ended workers had counted, so that what only grows does.
         self._ended_counters: dict[Key, Counters] = {}
@@ -198,8 +199,12 @@ class Crew:
     # From the workers
 
     async def ask(self, metrics: bool = False) -> None:
-        """Brings counters, books and, where wanted, metrics of all workers up to date; gives up on one after ASK_S."""
+        """Brings counters, books and, where wanted or due, metrics of all workers up to date; gives up on one after
+        ASK_S.
+        """
         self._asks += 1
+        metrics = metrics or self._due()
+        self._collected_at = self._now() if metrics else self._collected_at
         answers = []
         for worker in [one for one in self._workers.values() if one.up]:
             answer = worker.asked[self._asks] = asyncio.get_running_loop().create_future()
@@ -221,6 +226,13 @@ class Crew:
     def families(self) -> list[Family]:
         """Metrics of all workers, added up, as they last said."""
         return merged([self._ended_families, *(worker.families for worker in self._workers.values())])
+
+    def _due(self) -> bool:
+        """Whether metrics are collected without being asked for: always when they are few. Those of very many models
+        hold a worker's calls up while they are collected.
+        """
+        most = max((sum(len(f.samples) for f in w.families) for w in self._workers.values()), default=0)
+        return most <= FEW_SAMPLES or self._now() - self._collected_at >= most / FEW_SAMPLES
 
     def written(self) -> list[Written]:
         """What living workers say of their spools."""
