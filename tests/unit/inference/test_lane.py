@@ -26,6 +26,7 @@ from support.live_models import a_plan, a_version
 from support.predicting import Bench
 from support.requests import changed, requests
 from support.spans import recorded
+from support.waiting import WITHIN_S
 
 Ended = tuple[Any, ...]
 SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -42,15 +43,18 @@ class FrontCall:
         self.message, self._headers, self.deadline = message, headers or {}, deadline
         self.ended: list[Ended] = []
         self.on_gone: Callable[[], None] | None = None
+        self.told = asyncio.Event()
 
     def header(self, name: str) -> str:
         return self._headers.get(name, "")
 
     def reply(self, message: bytes) -> None:
         self.ended.append((0, message))
+        self.told.set()
 
     def fail(self, code: int, details: str, trailing: Any = ()) -> None:
         self.ended.append((code, details, trailing))
+        self.told.set()
 
 
 class Aborting:
@@ -94,10 +98,8 @@ async def general(bench: Bench, request: oip.ModelInferRequest, headers: Mapping
 async def through(lane: InferLane, call: FrontCall) -> Ended:
     """How the lane ends the call."""
     assert lane(call)
-    for _ in range(100):
-        if call.ended:
-            break
-        await asyncio.sleep(0)
+    async with asyncio.timeout(WITHIN_S):
+        await call.told.wait()
     (ended,) = call.ended
     return ended
 
