@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gyrostat_common import oip
-from gyrostat_inference.domain.calls import FUTURE_US
+from gyrostat_common.errors import DeadlineOver
+from gyrostat_inference.domain.calls import FUTURE_US, Answer
 from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull, WrongTensor
 from gyrostat_inference.domain.plan import Sensitivity, ServingSpec, Signature, TensorSpec
 from gyrostat_inference.domain.tensors import Tensor
 from gyrostat_inference.usecases.predict import Logging
-from support.live_models import ONE_IN_ONE_OUT, a_call, a_plan, a_shadow, a_tensor, a_version
-from support.predicting import Bench
+from gyrostat_inference.usecases.room import MOST_CALLS
+from support.live_models import ONE_IN_ONE_OUT, a_call, a_plan, a_shadow, a_tensor, a_version, live
+from support.predicting import Bench, Predicting
+from support.waiting import eventually
 
 
 async def test_the_champion_answers_and_the_record_says_so():
@@ -156,6 +161,26 @@ async def test_a_full_spool_drops_refuses_or_blocks():
     bench.answers.full = True
     assert await bench.predict.answer(a_call())
     assert bench.answers.waited == 1
+
+
+async def test_calls_wait_for_room_in_the_spool_as_long_as_somebody_waits_for_them_and_not_without_number():
+    now, room = [100.0], asyncio.Event()
+    bench = Predicting(live(a_plan()), logging=Logging(on_full="block"), clock=lambda: now[0])
+    bench.answers.full, bench.answers.until_room = True, room.wait  # type: ignore[method-assign, assignment]
+    told: dict[int, list[Answer | Exception]] = {n: [] for n in range(MOST_CALLS + 1)}
+    callers = {n: SimpleNamespace(gone=False, deadline=None) for n in told}
+    callers[1].deadline = 101.0
+    for n, caller in callers.items():
+        bench.predict.submit(a_call(), told[n].append, caller)
+    assert [n for n, answers in told.items() if answers] == [MOST_CALLS]
+    assert isinstance(told[MOST_CALLS][0], SpoolFull)
+    callers[0].gone, now[0] = True, 102.0
+    await eventually(lambda: told[1])
+    assert isinstance(told[1][0], DeadlineOver)
+    room.set()
+    await eventually(lambda: all(told[n] for n in range(1, MOST_CALLS)))
+    assert told[0] == []
+    assert all(isinstance(told[n][0], Answer) for n in range(2, MOST_CALLS))
 
 
 async def test_strict_waits_for_the_disk():

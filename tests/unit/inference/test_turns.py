@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gyrostat_common import oip
+from gyrostat_common.errors import DeadlineOver
 from gyrostat_inference.domain.admission import Bounds
 from gyrostat_inference.domain.calls import Answer
 from gyrostat_inference.domain.engine_settings import Batching, EngineSettings, QueueLimits
@@ -394,7 +395,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_before_it_costs():
     past, ample, short = Waiting(1, deadline=99.0), Waiting(2, deadline=100.5), Waiting(3, deadline=100.05)
     for caller in (past, ample, short):
         caller.ask(bench)
-    assert [type(each) for each in past.told] == [TimeoutError]
+    assert [type(each) for each in past.told] == [DeadlineOver]
     assert [type(each) for each in short.told] == [TooLate]
     await turn()
     assert batches(live) == [1]
@@ -413,7 +414,7 @@ async def test_a_deadline_below_every_run_so_far_is_refused_until_one_that_is_tr
     await eventually(lambda: callers[63].told)
     callers[64].ask(bench)
     await eventually(lambda: callers[64].told)
-    assert [type(caller.told[0]) for caller in callers] == [TimeoutError] * 63 + [Answer] * 2
+    assert [type(caller.told[0]) for caller in callers] == [DeadlineOver] * 63 + [Answer] * 2
 
 
 async def test_one_whose_deadline_passes_while_it_waits_is_not_run():
@@ -427,7 +428,7 @@ async def test_one_whose_deadline_passes_while_it_waits_is_not_run():
     await turn()
     assert batches(live) == [1]
     assert other.is_own(other.told[0])
-    assert [type(each) for each in caller.told] == [TimeoutError]
+    assert [type(each) for each in caller.told] == [DeadlineOver]
     assert [rows.request_id for _, rows in bench.answers.taken] == [b"2"]
 
 

@@ -5,12 +5,12 @@ or a disk unless `strict` or `block` was asked for.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Protocol
 
-from gyrostat_common.errors import GyrostatError, Overloaded
+from gyrostat_common.errors import DeadlineOver, GyrostatError, Overloaded
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
 from gyrostat_inference.domain.entries import ANSWER
@@ -18,6 +18,7 @@ from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolF
 from gyrostat_inference.domain.live import Fit, LiveModel, LiveModels
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.usecases.record import AnswerLog, Scored, record
+from gyrostat_inference.usecases.room import Held, RoomQueue
 from gyrostat_inference.usecases.runs import Caller, Run
 from gyrostat_inference.usecases.shadows import Shadows
 from gyrostat_inference.usecases.turns import Turns
@@ -97,12 +98,13 @@ class Predict:
         self._turns, self._logging = turns, logging
         self._shadows = Shadows(shadows, meters, turns)
         self._answered: list[tuple[_Asked, Answer]] = []
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._flushing: set[asyncio.Task[None]] = set()
+        self._room = RoomQueue(answers)
         self.run_shadows, self.drain_shadows = self._shadows.run, self._shadows.drain
         turns.after = self._deliver
 
     async def answer(self, call: Call, deadline: float | None = None) -> Answer:
-        """Raises one of `domain.errors`; then nothing is logged, and the failure is counted. TimeoutError: `deadline`,
+        """Raises one of `domain.errors`; then nothing is logged, and the failure is counted. DeadlineOver: `deadline`,
         in loop time, is over or cannot be met.
         """
         awaited = _Awaited(asyncio.get_running_loop().create_future(), deadline)
@@ -136,15 +138,23 @@ class Predict:
             model = asked.live.plan.model
             raise SpoolFull(f"{model}: the spool is full; no answer is given that could not be logged")
 
-        async def wait() -> None:
-            await self._answers.until_room()
+        def go() -> None:
             asked.started_ns = perf_counter_ns()
             try:
                 self._try(asked)
             except Exception as error:  # as in `submit`
                 asked.done(error)
 
-        self._soon(wait())
+        def over() -> bool:
+            caller = asked.caller
+            if caller is None or not (caller.gone or asked.past(self._turns.now())):
+                return False
+            if asked.past(self._turns.now()):
+                asked.done(DeadlineOver(f"{asked.call.model}: the deadline was over before the spool had room"))
+            return True
+
+        size = sum(len(tensor.raw) for tensor in asked.call.tensors.values())
+        self._room.hold(Held(asked.call.model, size, go, over))
 
     def _try(self, asked: _Asked, refusable: bool = True) -> None:
         """Queues the attempt. Raises what is wrong with the call for this version, or that there is no room."""
@@ -225,7 +235,9 @@ class Predict:
         except Exception as error:  # nobody gets an answer that could not be logged
             return self._hand_over([(asked, error) for asked, _ in answered])
         if self._logging.strict:
-            self._soon(self._when_flushed(answered))
+            task = asyncio.get_running_loop().create_task(self._when_flushed(answered))
+            self._flushing.add(task)
+            task.add_done_callback(self._flushing.discard)
         else:
             self._hand_over(answered)
 
@@ -247,8 +259,3 @@ class Predict:
             except Exception as error:  # a caller that breaks must not take the others along
                 what = {"message": f"{asked.call.model}: an answer was not delivered", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(what)
-
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._waiting.add(task)
-        task.add_done_callback(self._waiting.discard)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from gyrostat_common.errors import DeadlineOver
 from gyrostat_inference.domain import batching
 from gyrostat_inference.domain.admission import Backlog, Bounds, wait_ns
 from gyrostat_inference.domain.batching import Encode
@@ -67,8 +68,12 @@ class Turns:
         """How many wait or run, of all models."""
         return self._backlog.rows
 
+    def now(self) -> float:
+        """Loop time."""
+        return self._clock()
+
     def put(self, run: Run, refusable: bool = True) -> None:
-        """Queues it for this turn. Raises QueueFull, TooLate, TimeoutError: then the run is told nothing."""
+        """Queues it for this turn. Raises QueueFull, TooLate, DeadlineOver: then the run is told nothing."""
         model = run.version.model
         queue = self._queues.get(model)
         if queue is None:
@@ -98,7 +103,7 @@ class Turns:
             return
         left_ns = (deadline - self._clock()) * 1e9
         if left_ns <= 0:
-            raise TimeoutError(f"{run.version.name}: the deadline was over before the run")
+            raise DeadlineOver(f"{run.version.name}: the deadline was over before the run")
         pace = run.version.pace
         if waiting.rows:
             wait = wait_ns(waiting, self._backlog, len(self._ring)) + pace.run_ns(run.size)
@@ -107,7 +112,7 @@ class Turns:
                 raise TooLate(f"{run.version.name}: {text}", waiting.half_s)
         if pace.cannot(run.size, left_ns):
             text = f"a run of {run.rows} rows takes longer than the {left_ns / 1e6:.1f} ms that the deadline leaves"
-            raise TimeoutError(f"{run.version.name}: {text}")
+            raise DeadlineOver(f"{run.version.name}: {text}")
 
     # Waiting
 
@@ -324,5 +329,5 @@ class _Batch:
         return batching.joined(self.runs[0].version.signature, [run.tensors for run in self.runs])
 
 
-def _late(run: Run) -> TimeoutError:
-    return TimeoutError(f"{run.version.name}: the deadline was over before the answer")
+def _late(run: Run) -> DeadlineOver:
+    return DeadlineOver(f"{run.version.name}: the deadline was over before the answer")
