@@ -1,9 +1,10 @@
 """The same model file, core, load and checks for our service and the servers that people use today.
 
 `make bench-peers [ARGS="w1 mlserver kserve --runs 3"]`, or `.venv/bin/python tests/bench/bench_peers.py [NAME…]`. Names
-are workloads (w1, w2) and servers (mlserver, kserve, pytriton, triton); default: all. Each server comes from PyPI, as
-peers/<name>.txt pins it, into an environment of its own below build/peers. One that cannot be installed or does not
-answer is a line that says why. Asserts nothing about time; ends with code 1 when an answer was wrong or missing.
+are workloads (w1, w2) and servers (mlserver, mlserver-batching, kserve, pytriton, triton); default: all. Each server
+comes from PyPI, as peers/<name>.txt pins it, into an environment of its own below build/peers. One that cannot be
+installed or does not answer is a line that says why. Asserts nothing about time; ends with code 1 when an answer was
+wrong or missing.
 """
 
 from __future__ import annotations

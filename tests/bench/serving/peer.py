@@ -58,7 +58,9 @@ class Peer:
     command: Callable[[Path, Workload, Path, Ports], Command]
 
 
-def _mlserver(environment: Path, workload: Workload, folder: Path, ports: Ports) -> Command:
+def _mlserver(
+    environment: Path, workload: Workload, folder: Path, ports: Ports, batching: dict[str, float] | None = None
+) -> Command:
     """In one process: its own worker processes need a core each beside the server's."""
     settings = {
         "parallel_workers": 0, "debug": False, "host": "127.0.0.1",
@@ -69,8 +71,13 @@ def _mlserver(environment: Path, workload: Workload, folder: Path, ports: Ports)
         "parameters": {"uri": str(folder / "model.onnx"), "version": "1"},
     }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))
-    (folder / "model-settings.json").write_text(json.dumps(model))
+    (folder / "model-settings.json").write_text(json.dumps(model | (batching or {})))
     return Command([str(environment / "bin/mlserver"), "start", "."], folder, {"PYTHONPATH": str(HERE)})
+
+
+def _mlserver_batching(environment: Path, workload: Workload, folder: Path, ports: Ports) -> Command:
+    """Its adaptive batching: what comes within a millisecond is run together. Slower for one caller, else faster."""
+    return _mlserver(environment, workload, folder, ports, {"max_batch_size": 64, "max_batch_time": 0.001})
 
 
 def _kserve(environment: Path, workload: Workload, folder: Path, ports: Ports) -> Command:
@@ -126,6 +133,7 @@ def _triton_configuration(workload: Workload) -> str:
 
 PEERS = {
     "mlserver": Peer("MLServer", "mlserver", _mlserver),
+    "mlserver-batching": Peer("MLServer, adaptive batching", "mlserver", _mlserver_batching),
     "kserve": Peer("KServe", "kserve", _kserve),
     "pytriton": Peer("PyTriton", "pytriton", _pytriton),
     "triton": Peer("Triton of PyTriton's wheel, Python backend", "pytriton", _triton),
