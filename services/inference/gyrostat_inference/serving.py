@@ -109,7 +109,7 @@ async def predicting(settings: Settings, models: LiveModels, spools: Spools, roo
     """Answers while the block runs; at its end the shadows that wait are scored."""
     async with AsyncExitStack() as stack:
         logging = Logging(settings.spool_strict, settings.spool_on_full)
-        turns = Turns(oip.to_raw, Bounds())
+        turns = Turns(oip.to_raw, Bounds(settings.queue_rows, settings.queue_ms, settings.on_loop_ms))
         predict = Predict(models, spools.answers, spools.shadows, metrics.Meters(), turns, logging)
         stack.enter_context(metrics.exposed(models, lambda: room.used_ratio))
         await stack.enter_async_context(running("score shadows", predict.run_shadows()))

@@ -38,6 +38,19 @@ class Settings(ServiceSettings, service="inference"):
     longest_run_s: float = Field(
         10.0, gt=0, description="A run of a graph that takes longer is stopped; an endless one would keep its thread"
     )
+    on_loop_ms: float = Field(
+        5.0,
+        gt=0,
+        description="A run that is expected to take longer leaves the event loop, so that others are answered",
+    )
+    queue_rows: int = Field(
+        65_536,
+        ge=1,
+        description="Most rows of all models that wait for a run in one process; beyond it calls are refused",
+    )
+    queue_ms: float = Field(
+        2_000.0, gt=0, description="Most milliseconds that what waits in one process is expected to take"
+    )
     model_memory_bytes: int = Field(
         4 * 1024**3, ge=64 * 1024**2, description="Most memory of all graphs together, weights and values of runs"
     )
