@@ -75,8 +75,9 @@ class Predicting:
         logging: Logging | None = None,
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.monotonic,
+        answers: FakeLog | None = None,
     ) -> None:
-        self.models, self.answers, self.shadows = LiveModels(), FakeLog(), FakeLog()
+        self.models, self.answers, self.shadows = LiveModels(), answers or FakeLog(), FakeLog()
         self.meters = CountingMeters()
         for each in lives:
             self.models.swap(each)

@@ -62,6 +62,20 @@ async def test_our_errors_become_statuses_by_kind(tmp_path: Path, error: Excepti
     assert info.reason == error.reason
 
 
+async def test_who_is_told_to_come_back_is_told_when(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.errors = [Overloaded("no room", retry_after_s=0.25)]
+    async with calling(tmp_path, registry, tries=1) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetModel(pb.GetModelRequest(name="m"))
+    trailers = dict(caught.value.trailing_metadata())
+    assert trailers["grpc-retry-pushback-ms"] == "250"
+    rich = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    hint = error_details_pb2.RetryInfo()
+    assert rich.details[1].Unpack(hint)
+    assert hint.retry_delay.ToMilliseconds() == 250
+
+
 async def test_a_bug_tells_the_caller_nothing(tmp_path: Path) -> None:
     registry = Registry()
     registry.errors = [KeyError("secret")]
