@@ -128,9 +128,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=2, metavar="N", help="tiers side by side (default 2)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to fuzz (default 60)")
     parser.add_argument("--seed", default=None, help="fuzz with this SEED or SEED/FIRST (default: a new one)")
-    parser.add_argument(
-        "--corpus", default="", help="where guided fuzzers keep what led further"
-    )
+    parser.add_argument("--corpus", default="", help="where guided fuzzers keep what led further")
     return parser.parse_args()
 
 
