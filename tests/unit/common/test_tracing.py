@@ -66,6 +66,25 @@ def test_a_malformed_traceparent_is_no_trace(text: str) -> None:
     assert spans.finished() == []
 
 
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "text",
+    ["", SAMPLED, UNSAMPLED, "nonsense", SAMPLED.upper(), f"00-{'0' * 32}-{SAMPLED[36:]}",
+     f"{SAMPLED[:36]}{'0' * 16}-00", SAMPLED + "-more", f"{SAMPLED[:-2]}03", f"{SAMPLED[:-2]}02"],
+)  # fmt: skip
+def test_what_is_chosen_beforehand_is_what_would_be_recorded(text: str, ratio: float) -> None:
+    with recorded(ratio) as spans:
+        wanted = tracing.chosen(text)
+        tracing.start("a", traceparent=text).end()
+        assert wanted is bool(spans.finished())
+        if wanted:
+            tracing.start("b", traceparent=text, wanted=True).end()
+            assert len(spans.finished()) == 2
+        tracing.start("c", traceparent=text, wanted=False).end()
+        assert len(spans.finished()) == 2 * wanted
+    assert not tracing.chosen(text), "nothing is open"
+
+
 def test_sampled_reads_the_flag() -> None:
     assert telemetry.sampled(SAMPLED)
     assert telemetry.sampled(f"00-{'a' * 32}-{'b' * 16}-03")

@@ -1,11 +1,15 @@
 """Tensors against a signature: every refusal names model, tensor and what was expected."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gyrostat_inference.domain.errors import EmptyBatch, TooManyRows, WrongTensor
 from gyrostat_inference.domain.plan import Signature, TensorSpec
-from gyrostat_inference.domain.tensors import Tensor, chosen_outputs, rows_of
+from gyrostat_inference.domain.tensors import DTYPES, Columns, Form, Tensor, chosen_outputs, rows_of, stacked
 
 TWO = Signature(
     (TensorSpec("x", "FP32", (-1, 1)), TensorSpec("c", "BYTES", (-1, 1))), (TensorSpec("y", "FP32", (-1, 2)),)
@@ -63,3 +67,46 @@ def test_outputs_are_chosen_by_name():
     assert chosen_outputs("flights:4", TWO, ["y"]) == [0]
     with pytest.raises(WrongTensor, match="no output is named 'z'; outputs: y"):
         chosen_outputs("flights:4", TWO, ["z"])
+
+
+SHAPES = st.lists(st.integers(0, 4), min_size=1, max_size=5)
+
+
+@given(SHAPES, st.sampled_from(["FP32", "BF16", "BOOL", "BYTES"]), st.data())
+def test_rows_of_several_requests_are_stacked_as_they_are_however_they_came(
+    rows: list[int], datatype: str, data: st.DataObject
+):
+    """Raw by their form, or read already."""
+    calls: list[Mapping[str, Tensor]] = []
+    for n, count in enumerate(rows):
+        if datatype == "BYTES":
+            read = np.array([[f"{n}-{row}", "b"] for row in range(count)], dtype=object).reshape(count, 2)
+            raw = b""
+        else:
+            raw = data.draw(st.binary(min_size=count * 2 * DTYPES[datatype].itemsize, max_size=count * 8 + 8))
+            raw = raw[: count * 2 * DTYPES[datatype].itemsize]
+            read = np.frombuffer(raw, DTYPES[datatype]).reshape(count, 2)
+        form = Form([("w", "FP32", ()), ("x", datatype, (count, 2))], ())
+        tensor = Tensor(datatype, read, raw)
+        if data.draw(st.booleans()):
+            calls.append({"x": tensor})
+        else:
+            calls.append(Columns(form, [b"\0" * 4, raw], {"x": tensor} if datatype == "BYTES" else None))
+    found = stacked("x", calls)
+    expected = np.concatenate([call["x"].values for call in calls])
+    assert (found.dtype, found.shape, found.tobytes()) == (expected.dtype, expected.shape, expected.tobytes()) or (
+        found.tolist() == expected.tolist()
+    )
+
+
+def test_the_tensors_of_a_form_are_a_mapping():
+    form = Form([("a", "FP32", (1, 2)), ("b", "INT64", ())], ())
+    tensors = Columns(form, [np.array([1, 2], "<f4").tobytes(), np.array(7, "<i8").tobytes()])
+    assert list(tensors) == ["a", "b"]
+    assert len(tensors) == 2
+    assert tensors["a"].values.tolist() == [[1.0, 2.0]]
+    assert tensors["a"] is tensors["a"]
+    assert tensors["b"].values.tolist() == 7
+    assert tensors.get("c") is None
+    assert form.sizes == [8, 8]
+    assert Form([("t", "BYTES", (3,))], ()).sizes == [-1]

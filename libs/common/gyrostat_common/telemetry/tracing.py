@@ -20,6 +20,7 @@ MOST_LINKS = 1024
 """A frame of predictions may have hundreds of sampled parents, one call each; none of them may lose its way."""
 _ODD = frozenset("13579bdf")  # the last bit of the flags says: recorded
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$")
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
 class _Active:
@@ -90,8 +91,10 @@ def chosen(traceparent: str) -> bool:
     """
     if _Active.tracer is None:
         return False
-    if traceparent and (sampled(traceparent) or _Active.ratio > 0) and (parent := parse(traceparent)) is not None:
-        return parent.trace_flags.sampled
+    if traceparent and (sampled(traceparent) or _Active.ratio > 0):
+        match = _TRACEPARENT.match(traceparent)  # most are whole and not sampled, and need no more than this
+        if match is not None and match[1] != _NO_TRACE and match[2] != _NO_SPAN:
+            return bool(int(match[3], 16) & 1)
     return _Active.ratio > 0 and random.random() < _Active.ratio
 
 

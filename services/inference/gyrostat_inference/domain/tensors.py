@@ -67,12 +67,13 @@ class Form:
     for all of them, compared by identity, so that what was found out about it is one lookup away.
     """
 
-    __slots__ = ("datatypes", "names", "outputs", "rows", "shapes", "sizes")
+    __slots__ = ("datatypes", "names", "outputs", "places", "rows", "shapes", "sizes")
 
     def __init__(self, tensors: Sequence[tuple[str, str, tuple[int, ...]]], outputs: Sequence[str]) -> None:
         self.names = tuple(name for name, _, _ in tensors)
         self.datatypes = tuple(datatype for _, datatype, _ in tensors)
         self.shapes = tuple(shape for _, _, shape in tensors)
+        self.places = {name: place for place, name in enumerate(self.names)}
         self.outputs = tuple(outputs)
         self.rows = max((shape[0] for shape in self.shapes if shape), default=0)
         """The most rows that a tensor declares."""
@@ -100,9 +101,7 @@ class Columns(Mapping[str, Tensor]):
         tensor = self._made.get(name)
         if tensor is None:
             form = self.form
-            if name not in form.names:
-                raise KeyError(name)
-            place = form.names.index(name)
+            place = form.places[name]
             tensor = Tensor.unread(form.datatypes[place], form.shapes[place], self.raws[place])
             self._made[name] = tensor
         return tensor
@@ -116,15 +115,26 @@ class Columns(Mapping[str, Tensor]):
 
 def stacked(name: str, calls: Sequence[Tensors]) -> npt.NDArray[Any]:
     """One input of several requests, one under the other along the first dimension; the others are the same in all."""
-    tensors = [tensors[name] for tensors in calls]
-    first = tensors[0]
-    if len(tensors) == 1:
-        return first.values
-    if first.datatype == "BYTES":
-        return np.concatenate([tensor.values for tensor in tensors])
-    raw = b"".join([tensor.raw for tensor in tensors])
-    rows = sum([tensor.shape[0] for tensor in tensors])
-    return np.frombuffer(raw, DTYPES[first.datatype]).reshape((rows, *first.shape[1:]))
+    raws: list[bytes] = []
+    rows, first = 0, calls[0]
+    for tensors in calls:
+        if type(tensors) is not Columns:
+            break
+        form = tensors.form
+        place = form.places[name]
+        if form.datatypes[place] == "BYTES":
+            break
+        raws.append(tensors.raws[place])
+        rows += form.shapes[place][0] if form.shapes[place] else 0
+    else:  # all are raw: no Tensor need be made
+        form = first.form  # type: ignore[attr-defined]
+        place = form.places[name]
+        dtype, shape = DTYPES[form.datatypes[place]], form.shapes[place]
+        if len(raws) == 1:
+            return np.frombuffer(raws[0], dtype).reshape(shape)
+        return np.frombuffer(b"".join(raws), dtype).reshape((rows, *shape[1:]))
+    values = [tensors[name].values for tensors in calls]
+    return values[0] if len(values) == 1 else np.concatenate(values)
 
 
 def fits(spec: TensorSpec, tensor: Tensor) -> bool:

@@ -138,7 +138,7 @@ def _as_they_came(version: LoadedVersion, call: Call, rows: int) -> Sequence[int
             continue
         if sensitivity is not Sensitivity.PLAIN or (batched and not spec.batched and rows > 1):
             return None
-        places.append(tensors.form.names.index(spec.name))
+        places.append(tensors.form.places[spec.name])
     return places
 
 
