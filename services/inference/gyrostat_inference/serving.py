@@ -104,12 +104,17 @@ class LogLines:
         log.error("plan_not_cached", model=plan.model, revision=plan.revision, reason=reason)
 
 
+def bounds_of(settings: Settings) -> Bounds:
+    """What one process takes in."""
+    return Bounds(settings.queue_rows, settings.queue_ms, settings.on_loop_ms, settings.queue_bytes)
+
+
 @asynccontextmanager
 async def predicting(settings: Settings, models: LiveModels, spools: Spools, room: Room) -> AsyncIterator[Predict]:
     """Answers while the block runs; at its end the shadows that wait are scored."""
     async with AsyncExitStack() as stack:
         logging = Logging(settings.spool_strict, settings.spool_on_full)
-        turns = Turns(oip.to_raw, Bounds(settings.queue_rows, settings.queue_ms, settings.on_loop_ms))
+        turns = Turns(oip.to_raw, bounds_of(settings))
         predict = Predict(models, spools.answers, spools.shadows, metrics.Meters(), turns, logging)
         stack.enter_context(metrics.exposed(models, lambda: room.used_ratio))
         await stack.enter_async_context(running("score shadows", predict.run_shadows()))

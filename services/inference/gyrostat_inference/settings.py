@@ -51,6 +51,9 @@ class Settings(ServiceSettings, service="inference"):
     queue_ms: float = Field(
         2_000.0, gt=0, description="Most milliseconds that what waits in one process is expected to take"
     )
+    queue_bytes: int = Field(
+        128 * 1024**2, ge=1024**2, description="Most bytes of inputs that wait for a run in one process"
+    )
     model_memory_bytes: int = Field(
         4 * 1024**3, ge=64 * 1024**2, description="Most memory of all graphs together, weights and values of runs"
     )

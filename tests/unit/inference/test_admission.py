@@ -8,7 +8,7 @@ from gyrostat_inference.domain.calls import Answer
 from gyrostat_inference.domain.engine_settings import EngineSettings, QueueLimits
 from gyrostat_inference.domain.errors import QueueFull, TooLate
 from gyrostat_inference.domain.plan import ServingSpec
-from support.callers import SIZE, Waiting, a_model, batches, turn
+from support.callers import ENDLESS, SIZE, Waiting, a_model, batches, turn
 from support.live_models import a_plan
 from support.predicting import Predicting
 from support.waiting import eventually
@@ -55,6 +55,30 @@ async def test_no_model_shuts_another_one_out():
     for caller in callers:
         caller.ask(bench)
     assert [[type(each) for each in caller.told] for caller in callers] == [[], [QueueFull], [], [QueueFull]]
+
+
+async def test_bytes_that_wait_are_bounded_whoever_sends_them():
+    flights, trains = a_model("flights", a_plan()), a_model("trains", a_plan())
+    bench = Predicting(flights, trains, bounds=Bounds(queue_bytes=500))
+    callers = [Waiting(1, columns=100), Waiting(2, columns=100)]
+    callers += [Waiting(3, model="trains", columns=100), Waiting(4, model="trains", columns=100)]
+    for caller in callers:
+        caller.ask(bench)
+    assert [[type(each) for each in caller.told] for caller in callers] == [[], [QueueFull], [], [QueueFull]]
+    await turn()
+    again = Waiting(5, columns=500)
+    again.ask(bench)
+    await turn()
+    assert again.is_own(again.told[0])
+
+
+async def test_a_version_whose_runs_never_end_is_known_to_be_slow():
+    live = a_model("flights", a_plan())
+    bench = Predicting(live)
+    caller = Waiting(1, poison=ENDLESS)
+    caller.ask(bench)
+    await eventually(lambda: caller.told)
+    assert live.loaded[4].pace.each_ns > 0
 
 
 async def test_a_deadline_that_cannot_be_met_is_refused_before_it_costs():

@@ -44,6 +44,15 @@ async def test_the_fallback_answers_when_the_champion_raises_and_says_so():
     assert bench.live.loaded[4].counters.fail.count == 1
 
 
+async def test_a_fallback_that_does_not_take_the_request_leaves_the_champions_error_and_one_failure():
+    other = Signature((*ONE_IN_ONE_OUT.inputs, TensorSpec("z", "FP32", (-1, 1))), ONE_IN_ONE_OUT.outputs)
+    bench = Bench(a_plan(fallback=a_version(3, other)))
+    bench.break_version(4)
+    with pytest.raises(ScoringFailed, match="flights:4 could not score"):
+        await bench.predict.answer(a_call())
+    assert bench.live.loaded[4].counters.fail.count == 1
+
+
 async def test_the_fallback_answers_when_the_champion_is_not_loaded():
     assert (await Bench(a_plan(fallback=3), without=(4,)).predict.answer(a_call())).variant == "fallback"
 

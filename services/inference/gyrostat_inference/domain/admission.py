@@ -21,6 +21,7 @@ class Bounds:
     queue_rows: int = 65_536
     queue_ms: float = 2_000.0
     on_loop_ms: float = 5.0
+    queue_bytes: int = 128 * 1024**2
 
 
 class Pace:
@@ -99,23 +100,25 @@ def _moved(known: float, ns: float) -> float:
 class Backlog:
     """What waits or runs: of one model, or of the whole worker."""
 
-    __slots__ = ("ns", "rows")
+    __slots__ = ("bytes", "ns", "rows")
 
     def __init__(self) -> None:
-        self.rows = 0
+        self.rows = self.bytes = 0
         self.ns = 0.0
 
-    def add(self, rows: int, ns: float) -> None:
+    def add(self, rows: int, ns: float, size_bytes: int) -> None:
         self.rows += rows
         self.ns += ns
+        self.bytes += size_bytes
 
     def full(self, rows: int, most_rows: int, most_ms: float) -> bool:
         """Whether so many rows more are too many. Where nothing waits, anything may come."""
         return bool(self.rows) and (self.rows + rows > most_rows or self.ns > most_ms * 1e6)
 
-    def take(self, rows: int, ns: float) -> None:
+    def take(self, rows: int, ns: float, size_bytes: int) -> None:
         """Rows that are through."""
         self.rows -= rows
+        self.bytes -= size_bytes
         self.ns = self.ns - ns if self.rows else 0.0
 
     @property

@@ -113,6 +113,13 @@ class Columns(Mapping[str, Tensor]):
         return len(self.form.names)
 
 
+def raw_bytes(tensors: Tensors) -> int:
+    """Of all of them, as they came."""
+    if isinstance(tensors, Columns):
+        return sum(map(len, tensors.raws))
+    return sum([len(tensor.raw) for tensor in tensors.values()])
+
+
 def stacked(name: str, calls: Sequence[Tensors]) -> npt.NDArray[Any]:
     """One input of several requests, one under the other along the first dimension; the others are the same in all."""
     raws: list[bytes] = []

@@ -6,6 +6,7 @@ or a disk unless `strict` or `block` was asked for.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Protocol
@@ -17,6 +18,7 @@ from gyrostat_inference.domain.entries import ANSWER
 from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull
 from gyrostat_inference.domain.live import Fit, LiveModel, LiveModels
 from gyrostat_inference.domain.routing import Attempt
+from gyrostat_inference.domain.tensors import raw_bytes
 from gyrostat_inference.usecases.record import AnswerLog, Scored, record
 from gyrostat_inference.usecases.room import Held, RoomQueue
 from gyrostat_inference.usecases.runs import Caller, Run
@@ -153,20 +155,21 @@ class Predict:
                 asked.done(DeadlineOver(f"{asked.call.model}: the deadline was over before the spool had room"))
             return True
 
-        size = sum(len(tensor.raw) for tensor in asked.call.tensors.values())
-        self._room.hold(Held(asked.call.model, size, go, over))
+        self._room.hold(Held(asked.call.model, raw_bytes(asked.call.tensors), go, over))
 
-    def _try(self, asked: _Asked, refusable: bool = True) -> None:
-        """Queues the attempt. Raises what is wrong with the call for this version, or that there is no room."""
-        live, call, number = asked.live, asked.call, asked.attempt.number
+    def _try(self, asked: _Asked) -> None:
+        """Queues the first attempt. Raises what is wrong with the call for this version, or that there is no room."""
         try:
-            asked.fit = live.fit(number, call)
-            engine, rows = live.plan.spec.engine, asked.fit.rows
-            Run.__init__(asked, live.loaded[number], engine, call.tensors, rows, asked.caller)
-            self._turns.put(asked, refusable)
+            self._queue(asked, refusable=True)
         except (GyrostatError, TimeoutError) as error:
             self._failed(asked, error, counted=False)
             raise
+
+    def _queue(self, asked: _Asked, refusable: bool) -> None:
+        live, call, number = asked.live, asked.call, asked.attempt.number
+        asked.fit = live.fit(number, call)
+        Run.__init__(asked, live.loaded[number], live.plan.spec.engine, call.tensors, asked.fit.rows, asked.caller)
+        self._turns.put(asked, refusable)
 
     def ended(self, asked: _Asked, outcome: list[Output] | Exception) -> None:
         """What came of the attempt."""
@@ -189,12 +192,13 @@ class Predict:
             return outcome
         asked.version.counters.fail.add(0)
         asked.refused = asked.refused or outcome
-        if not asked.left:
-            self._failed(asked, asked.refused, counted=True)
-            return asked.refused
-        asked.attempt, asked.left = asked.left[0], asked.left[1:]
-        self._try(asked, refusable=False)
-        return None
+        while asked.left:
+            asked.attempt, asked.left = asked.left[0], asked.left[1:]
+            with suppress(GyrostatError):  # what the next version does not take it cannot answer for this one
+                self._queue(asked, refusable=False)
+                return None
+        self._failed(asked, asked.refused, counted=True)
+        return asked.refused
 
     def _answer(self, asked: _Asked, outputs: list[Output]) -> Answer:
         live, call, taken, version, fit = asked.live, asked.call, asked.attempt, asked.version, asked.fit

@@ -6,7 +6,7 @@ from gyrostat_inference.domain import batching
 from gyrostat_inference.domain.calls import Output
 from gyrostat_inference.domain.engine_settings import EngineSettings
 from gyrostat_inference.domain.live import LoadedVersion
-from gyrostat_inference.domain.tensors import Tensors
+from gyrostat_inference.domain.tensors import Tensors, raw_bytes
 
 
 class Caller(Protocol):
@@ -26,7 +26,7 @@ class Caller(Protocol):
 class Run:
     """Rows of one request that one version is to score. `ended` is called once; not at all when the caller is gone."""
 
-    __slots__ = ("caller", "cost_ns", "engine", "queued_ns", "rows", "size", "tensors", "version", "waited_ns")
+    __slots__ = ("bytes", "caller", "cost_ns", "engine", "queued_ns", "rows", "size", "tensors", "version", "waited_ns")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Run:
         self.version, self.engine, self.tensors, self.rows = version, engine, tensors, rows
         self.size = batching.elements(version.signature, tensors) if version.open_shapes else rows
         self.caller = caller
+        self.bytes = raw_bytes(tensors)
         self.cost_ns = 0.0
         self.queued_ns = self.waited_ns = 0
 

@@ -81,8 +81,8 @@ class Turns:
         run.cost_ns = run.version.pace.each_ns * run.size
         if refusable:
             self._admit(run, queue)
-        queue.backlog.add(run.rows, run.cost_ns)
-        self._backlog.add(run.rows, run.cost_ns)
+        queue.backlog.add(run.rows, run.cost_ns, run.bytes)
+        self._backlog.add(run.rows, run.cost_ns, run.bytes)
         run.queued_ns = perf_counter_ns()
         if run.engine.batching.max_delay_us and not run.apart:
             self._hold(queue, run)
@@ -98,6 +98,14 @@ class Turns:
         ):
             text = f"{waiting.rows} rows of {run.version.model} wait for a run, for about {waiting.ns / 1e6:.0f} ms"
             raise QueueFull(f"{run.version.name}: {text}; more are not taken in", waiting.half_s)
+        # Memory is not shared by turns: who comes first to a model may take as much again, and nobody more.
+        most_bytes = bounds.queue_bytes if waiting.rows else 2 * bounds.queue_bytes
+        if self._backlog.rows and self._backlog.bytes + run.bytes > most_bytes:
+            text = f"{self._backlog.bytes:,} bytes of requests wait for a run"
+            raise QueueFull(f"{run.version.name}: {text}; more are not taken in", self._backlog.half_s)
+        self._in_time(run, waiting)
+
+    def _in_time(self, run: Run, waiting: Backlog) -> None:
         deadline = run.caller.deadline if run.caller is not None else None
         if deadline is None:
             return
@@ -203,6 +211,7 @@ class Turns:
             arrays = version.scorer.run(batch.inputs(), INLINE_S)
         except RunTooLong:
             version.counters.slow = True  # from here on each is alone, and in a thread
+            batch.stopped(perf_counter_ns() - began)
             self._alone(batch)
         except Exception as error:  # whatever it is, it is for those who asked
             self._raised(batch, error)
@@ -235,6 +244,8 @@ class Turns:
     def _back(self, batch: "_Batch", outcome: Arrays | BaseException, began: int, took: Took) -> None:
         """A run in a thread is over; callers may have gone meanwhile."""
         if isinstance(outcome, Exception):
+            if isinstance(outcome, RunTooLong):
+                batch.stopped(perf_counter_ns() - began)
             self._raised(batch, outcome)
         elif isinstance(outcome, BaseException):
             raise outcome
@@ -267,7 +278,7 @@ class Turns:
         except Exception as error:  # as in `_run`
             return self._raised(batch, error)
         version.counters.compute_output.add(perf_counter_ns() - ran)
-        self._through(batch.queue, batch.rows, batch.cost_ns)
+        self._through(batch.queue, batch.rows, batch.cost_ns, batch.bytes)
         for run, outputs in zip(runs, shares, strict=True):
             run.waited_ns = began - run.queued_ns
             if now is None or not run.unwanted(now):
@@ -282,7 +293,7 @@ class Turns:
         elif run.unwanted(now := self._clock()):
             self._unwanted(batch.queue, run, now)
         else:
-            self._through(batch.queue, run.rows, run.cost_ns)
+            self._through(batch.queue, run.rows, run.cost_ns, run.bytes)
             self._tell(run, error)
 
     def _alone(self, batch: "_Batch") -> None:
@@ -291,13 +302,13 @@ class Turns:
             self._ready(batch.queue, run, (run,))
 
     def _unwanted(self, queue: _Queue, run: Run, now: float) -> None:
-        self._through(queue, run.rows, run.cost_ns)
+        self._through(queue, run.rows, run.cost_ns, run.bytes)
         if run.past(now):
             self._tell(run, _late(run))
 
-    def _through(self, queue: _Queue, rows: int, cost_ns: float) -> None:
-        queue.backlog.take(rows, cost_ns)
-        self._backlog.take(rows, cost_ns)
+    def _through(self, queue: _Queue, rows: int, cost_ns: float, size_bytes: int) -> None:
+        queue.backlog.take(rows, cost_ns, size_bytes)
+        self._backlog.take(rows, cost_ns, size_bytes)
 
     @staticmethod
     def _tell(run: Run, outcome: list[Output] | Exception) -> None:
@@ -311,12 +322,12 @@ class Turns:
 class _Batch:
     """Requests that are run together."""
 
-    __slots__ = ("cost_ns", "key", "queue", "rows", "runs", "size")
+    __slots__ = ("bytes", "cost_ns", "key", "queue", "rows", "runs", "size")
 
     def __init__(self, queue: _Queue, key: object) -> None:
         self.queue, self.key = queue, key
         self.runs: list[Run] = []
-        self.rows = self.size = 0
+        self.rows = self.size = self.bytes = 0
         self.cost_ns = 0.0
 
     def add(self, run: Run) -> None:
@@ -324,6 +335,11 @@ class _Batch:
         self.rows += run.rows
         self.size += run.size
         self.cost_ns += run.cost_ns
+        self.bytes += run.bytes
+
+    def stopped(self, after_ns: int) -> None:
+        """It takes so long at least: what waits behind such runs waits for long, though none has come to its end."""
+        self.runs[0].version.pace.ran(self.size, after_ns, after_ns)
 
     def inputs(self) -> Mapping[str, npt.NDArray[Any]]:
         return batching.joined(self.runs[0].version.signature, [run.tensors for run in self.runs])
