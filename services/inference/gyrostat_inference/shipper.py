@@ -19,6 +19,7 @@ from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.bus import Producer, contract
 from gyrostat_common.clock import SystemClock
 from gyrostat_common.errors import GyrostatError
+from gyrostat_common.runtime import calm_garbage
 from gyrostat_common.settings import SettingsError
 from gyrostat_inference.events.frames import FrameSender
 from gyrostat_inference.settings import Settings
@@ -136,6 +137,7 @@ async def main(parent: int, replica: str, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     ends_at = float("inf")
     async with open_shipper(settings, replica) as shipper:
+        calm_garbage()
 
         def stop() -> None:
             nonlocal ends_at
