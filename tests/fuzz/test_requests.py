@@ -5,19 +5,27 @@ from __future__ import annotations
 import math
 import os
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import cast
+
+from google.protobuf.message import DecodeError
 
 from fuzz import mutating
 from fuzz.conftest import Fuzz
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_client import specs
 from gyrostat_common import oip
+from gyrostat_common.errors import GyrostatError
+from gyrostat_common.ids import Uuids
 from gyrostat_common.settings import ServiceSettings, SettingsError, variables
+from gyrostat_inference.domain.calls import Call
+from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.domain.plan import Signature, TensorSpec
 from gyrostat_inference.domain.tensors import rows_of
 from gyrostat_inference.service.decoding import call_of
+from gyrostat_inference.service.heads import Decoder
 from gyrostat_inference.settings import Settings as InferenceSettings
 from gyrostat_monitor.settings import Settings as MonitorSettings
 from gyrostat_registry.domain.spec import ModelSpec, settled
@@ -53,6 +61,30 @@ def test_a_request_is_understood_or_refused(fuzz: Fuzz) -> None:
         rows_of("flights:1", SIGNATURE, limited.tensors, frozenset(("x", "word")), 4096)
 
     fuzz(a_request, read)
+
+
+def test_a_request_known_by_its_head_is_understood_as_if_it_were_read(fuzz: Fuzz) -> None:
+    known = Decoder(LiveModels(), Uuids())
+
+    def make(random: Random) -> bytes:
+        usual = a_request(random).SerializeToString()
+        return mutating.raw(random, usual) if random.random() < 0.5 else usual
+
+    def said(decode: Callable[[], Call]) -> object:
+        try:
+            call = decode()
+        except GyrostatError as error:
+            return type(error), str(error)
+        tensors = {name: (t.datatype, t.shape, t.raw, repr(t.values.tolist())) for name, t in call.tensors.items()}
+        return call.model, call.version, call.request_id, call.entity, call.event_time_us, list(call.outputs), tensors
+
+    def read(message: bytes) -> None:
+        request = oip.ModelInferRequest.FromString(message)
+        expected = said(lambda: call_of(request, ()))
+        for _ in range(2):  # the second time its head is known
+            assert said(lambda: known.call_of(request, message, lambda _: "")) == expected
+
+    fuzz(make, read, DecodeError)
 
 
 def test_a_datatype_of_any_shape_is_decoded_or_refused(fuzz: Fuzz) -> None:
