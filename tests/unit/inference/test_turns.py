@@ -13,7 +13,7 @@ from gyrostat_inference.domain.admission import Bounds
 from gyrostat_inference.domain.calls import Answer
 from gyrostat_inference.domain.errors import AnswerTooLarge, ScoringFailed, WrongTensor
 from gyrostat_inference.domain.plan import ServingSpec
-from gyrostat_inference.usecases.turns import LARGEST_ANSWER_BYTES, TURN_ROWS
+from gyrostat_inference.usecases.turns import LARGEST_ANSWER_BYTES, MOST_BATCH_BYTES, TURN_ROWS
 from support.callers import REFUSED, SIZE, Waiting, a_model, batches, engine, tensors, turn
 from support.live_models import a_call, a_plan
 from support.predicting import Predicting
@@ -74,6 +74,19 @@ async def test_a_run_has_at_most_so_many_rows():
     Waiting(9, rows=9).ask(bench)
     await turn()
     assert batches(live) == [4, 4, 9]
+
+
+async def test_a_run_has_at_most_so_many_bytes_and_what_takes_long_runs_alone():
+    large, slow = a_model("flights", a_plan()), a_model("trains", a_plan())
+    bench = Predicting(large, slow)
+    slow.loaded[4].pace.ran(SIZE, 50_000_000)
+    callers = [Waiting(n, columns=MOST_BATCH_BYTES // 8) for n in range(3)]
+    callers += [Waiting(n, model="trains") for n in range(3, 5)]
+    for caller in callers:
+        caller.ask(bench)
+    await eventually(lambda: all(caller.told for caller in callers))
+    assert all(caller.is_own(caller.told[0]) for caller in callers)
+    assert (batches(large), batches(slow)) == ([1, 1, 1], [1, 1])
 
 
 async def test_with_a_delay_a_request_waits_for_company_but_no_longer():

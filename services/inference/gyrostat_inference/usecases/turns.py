@@ -31,6 +31,8 @@ INLINE_S = 0.1
 _INLINE_NS = int(INLINE_S * 1e9)
 # After so much of either, everything else gets its chance before the next run begins.
 TURN_NS, TURN_ROWS = 2_000_000, 1024
+# Large rows gain nothing from company, and their run takes memory for all of them at once.
+MOST_BATCH_BYTES = 4 * 1024**2
 # What a message of ours may hold, less its frame; it is copied for the reply and for the spool.
 LARGEST_ANSWER_BYTES = 60 * 1024**2
 
@@ -185,12 +187,12 @@ class Turns:
         key = next(iter(queue.groups))
         runs = queue.groups.pop(key)
         batch = _Batch(queue, key)
-        most = 0 if len(runs) == 1 or runs[0].apart else runs[0].engine.batching.max_batch_rows
+        most = 0 if len(runs) == 1 else self._most_rows(runs[0])
         taken = 0
         for run in runs:
             if run.caller is not None and (run.caller.gone or run.past(now)):
                 self._unwanted(queue, run, now)
-            elif batch.rows and batch.rows + run.rows > most:
+            elif batch.rows and (batch.rows + run.rows > most or batch.bytes + run.bytes > MOST_BATCH_BYTES):
                 break
             else:
                 batch.add(run)
@@ -200,6 +202,12 @@ class Turns:
         if batch.rows:
             self._run(batch)
         return batch.rows
+
+    def _most_rows(self, run: Run) -> int:
+        """0: what takes long by itself gains nothing from company, and would make it wait."""
+        if run.apart or run.version.pace.run_ns(run.size) > self._on_loop_ns:
+            return 0
+        return run.engine.batching.max_batch_rows
 
     def _run(self, batch: "_Batch") -> None:
         version = batch.runs[0].version
