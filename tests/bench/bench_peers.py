@@ -97,13 +97,20 @@ async def table(workload: Workload, peers: Sequence[Peer], bench: Bench) -> None
         found.append(await our_part(workload, bench, folder))
         for peer in peers:
             found.append(await peer_part(peer, workload, bench, folder))
-    page.head("Gyrostat is", heads=("server", *page.HEADS))
+    page.head("Gyrostat is", "its CPU is", heads=("server", *page.HEADS))
     for server in found:
         if server.problem:
-            page.cells(server.name, f"left out: {server.problem}", *[""] * len(page.HEADS))
+            page.cells(server.name, f"left out: {server.problem}", *[""] * (len(page.HEADS) + 1))
         for place, load in enumerate(server.loads):
-            times = found[0].loads[place].rate / load.rate if load.rate else 0.0
-            page.load(load, f"{times:.1f} x" if server is not found[0] and times else "", before=(server.name,))
+            page.load(load, *_beside(found[0].loads[place], load, server is found[0]), before=(server.name,))
+
+
+def _beside(ours: Measured, theirs: Measured, same: bool) -> tuple[str, str]:
+    """How many times as many requests a second ours answers, and how many times as much CPU the other takes for one."""
+    cost = ours.median(lambda run: run.cpu_us)
+    if same or not theirs.rate or not cost:
+        return "", ""
+    return f"{ours.rate / theirs.rate:.1f} x", f"{theirs.median(lambda run: run.cpu_us) / cost:.1f} x ours"
 
 
 def arguments() -> argparse.Namespace:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -92,7 +93,11 @@ async def run(given: argparse.Namespace) -> None:
     for name, part in parts(given).items():
         if name in given.parts or (not given.parts and part is not profile):
             with page.part(f"{name} {front_of(bench)}", given.into, how(given)):
-                await part(bench)
+                try:
+                    await part(bench)
+                except Exception as error:  # the other parts of a page of half an hour are worth having
+                    traceback.print_exc()
+                    page.fault(f"{name}: {error!r}")
 
 
 def main() -> None:

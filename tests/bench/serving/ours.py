@@ -26,8 +26,7 @@ from bench.serving.processes import cpu_s, family, on, pin
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import oip
 from gyrostat_common.bus import contract, topics
-from gyrostat_common.settings import KafkaSettings, variables
-from gyrostat_inference.settings import Settings
+from gyrostat_common.settings import KafkaSettings
 from support.graphs import GraphFile, a_plan
 from support.inference import Caller, Place, calling
 from support.kafka import Broker
@@ -50,11 +49,6 @@ class Cores:
         there = os.sched_getaffinity(0)
         server, load = (int(part) for part in text.split(","))
         return cls(frozenset({server} & there or there), frozenset({load} & there or there))
-
-
-def setting(name: str) -> bool:
-    """Whether the service has this setting."""
-    return any(variable == f"GYROSTAT_INFERENCE__{name.upper()}" for variable, _, _ in variables(Settings))
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from bench.serving import page
 from bench.serving.generator import Measured, measure
-from bench.serving.ours import Cores, ours, setting
-from bench.serving.throughput import MANY, Bench
+from bench.serving.ours import Cores, ours
+from bench.serving.throughput import MANY, Bench, front_of
 from bench.serving.workloads import Workload, w1, w3
 
 HEAVY_ROWS = 64
 
 
 async def workers(bench: Bench) -> None:
-    """The whole part; a line that says why where the service has one process only."""
+    """The whole part."""
     page.heading("1 → 2 workers: 64 streams on 8 connections")
-    if not setting("workers"):
-        page.say("The service has no setting WORKERS: it is one process.")
+    if front_of(bench) == "grpcio":
+        page.say("Left out: workers take over connections that the supervisor accepted, which our own front alone can.")
         return
     page.head("rate, x 1 worker", "capacity of two cores, x 1 worker on one")
     for workload in (w1(), w3(HEAVY_ROWS)):
