@@ -28,7 +28,7 @@ test: $(STAMPS)/python $(STAMPS)/kafka-classes $(STAMPS)/objects $(STAMPS)/postg
 
 check: $(STAMPS)/python ## before every commit: lint and unit tests, under a minute
 	@$(MAKE) --no-print-directory lint
-	$(PY) tools/tiers.py unit
+	$(PY) tools/tiers.py unit-most unit-waiting
 
 lint: $(STAMPS)/python ## ruff, habits, mypy strict, import-linter; stubs, AsyncAPI and contract against main
 	.venv/bin/ruff check .
