@@ -17,6 +17,7 @@ from gyrostat_common.settings import KafkaSettings
 from support.attacks import an_endless_loop
 from support.graphs import a_plan, a_scorer
 from support.inference import Place, a_service, payload
+from support.waiting import eventually
 
 FLIGHTS = a_scorer({"distance": 1.0, "wind": -1.0}, texts=["carrier"])
 ROWS: dict[str, list[Any]] = {"distance": [1.0, 2.0], "wind": [0.0, 0.5], "carrier": ["UA", "B6"]}
@@ -50,9 +51,14 @@ async def test_a_late_request_is_told_so_and_a_caller_who_goes_takes_its_run_alo
                 pass
         async with session.post("/v2/models/flights/infer", json=BODY) as reply:
             assert reply.status == 200
-        used = time.process_time()
-        await asyncio.sleep(0.5)
-        assert time.process_time() - used < 0.4, "nobody computes for callers who are gone"
+        await eventually(at_rest, "nobody computes for callers who are gone")
+
+
+async def at_rest() -> bool:
+    """Whether this process, the service in it, hardly computes for half a second."""
+    used = time.process_time()
+    await asyncio.sleep(0.5)
+    return time.process_time() - used < 0.4
 
 
 async def test_a_rest_request_is_answered_recorded_and_counted_as_a_grpc_one(
