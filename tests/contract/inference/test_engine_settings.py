@@ -45,6 +45,11 @@ def test_an_empty_spec_opens_as_before() -> None:
     assert planned(model_pb2.EngineSettings()) == EngineSettings()
 
 
+@pytest.mark.parametrize("level", [5, -1, -(2**31)])
+def test_a_level_that_this_release_does_not_know_is_all(level: Any) -> None:
+    assert planned(model_pb2.EngineSettings(optimization=level)).opening.optimization is Optimization.ALL
+
+
 def test_what_the_plan_says_is_what_the_session_is_made_with(tmp_path: Path, limits: RunLimits) -> None:
     wanted = planned(
         model_pb2.EngineSettings(

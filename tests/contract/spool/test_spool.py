@@ -209,6 +209,20 @@ async def test_rows_that_the_disk_has_damaged_are_counted_as_corrupt(tmp_path: P
     assert books.waiting == 0
 
 
+async def test_a_block_of_the_disk_in_the_wrong_place_is_counted_as_corrupt_and_logs_nothing_twice(tmp_path: Path):
+    spool = a_spool(tmp_path, segment_bytes=1000)
+    for n in range(30):
+        put(spool, n * 10, 10)
+    spool.close()
+    path = segments.path_of(spool.folder, segments.bases(spool.folder)[1])
+    raw = path.read_bytes()
+    path.write_bytes(raw + raw[segments.FILE_HEAD.size :])
+    log = MemoryLog()
+    books = await Shipping(spool.folder, log).to_the_end(finish=True)
+    assert log.values() == list(range(300))
+    assert (books.accepted, books.logged, books.waiting) == (300, 300, 0)
+
+
 async def test_an_entry_of_another_release_is_counted_as_corrupt_and_the_rest_goes_on(tmp_path: Path):
     spool = a_spool(tmp_path)
     put(spool, 0, 10)

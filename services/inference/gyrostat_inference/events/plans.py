@@ -98,14 +98,14 @@ def _spec(message: model_pb2.ModelSpec) -> ServingSpec:
 
 def _engine(message: model_pb2.EngineSettings) -> EngineSettings:
     """0 means the default, also where an older registry did not fill it in."""
-    far = message.optimization or Optimization.ALL
+    known = {level.value for level in Optimization}
     queue, batching = QueueLimits(), message.batching
     return settled(
         EngineSettings(
             Opening(
                 intra_op_threads=message.intra_op_threads or 1,
                 inter_op_threads=message.inter_op_threads or 1,
-                optimization=Optimization(min(far, Optimization.ALL)),  # what this release does not know: all
+                optimization=Optimization(message.optimization) if message.optimization in known else Optimization.ALL,
                 providers=tuple(message.execution_providers),
                 deterministic=message.deterministic,
             ),

@@ -45,8 +45,9 @@ class Entry(NamedTuple):
 class Segments:
     """Reads a spool from any sequence number on, to the end that is there now; call `read` again for more.
 
-    An entry that is cut off or fails its checksum ends its segment: at the very end of a live spool that means that
-    the writer is not through; when a later segment exists, sequence numbers show how many rows are lost.
+    An entry that is cut off, fails its checksum or goes back in number (a block of the disk in the wrong place) ends
+    its segment: at the very end of a live spool that means that the writer is not through; when a later segment exists,
+    sequence numbers show how many rows are lost.
     """
 
     def __init__(self, folder: Path, after: int = 0) -> None:
@@ -94,7 +95,7 @@ class Segments:
                 if at or not self._longer_than(head + size):
                     break
                 chunk = os.pread(self._file, head + size, self._offset)
-            if google_crc32c.value(chunk[at + _BEFORE_CHECKED.size : end]) != checksum:
+            if sequence < last or google_crc32c.value(chunk[at + _BEFORE_CHECKED.size : end]) != checksum:
                 break
             entries.append(Entry(sequence, last, chunk[at + head : end]))
             at, last = end, sequence
@@ -122,7 +123,8 @@ class Segments:
         if len(head) < ENTRY_HEAD.size:
             return False
         size, checksum, sequence = ENTRY_HEAD.unpack(head)
-        if not self._longer_than(ENTRY_HEAD.size + size):  # a damaged length would ask for gigabytes
+        # A damaged length would ask for gigabytes.
+        if sequence < self._last or not self._longer_than(ENTRY_HEAD.size + size):
             return False
         payload = os.pread(self._file, size, self._offset + ENTRY_HEAD.size)
         return len(payload) == size and bool(google_crc32c.value(_SEQUENCE.pack(sequence) + payload) == checksum)
