@@ -126,6 +126,8 @@ def scalar(random: Random, field: FieldDescriptor, good: Any) -> Any:
         return random.choice(FLOATS)
     if field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
         return max(-3e38, min(random.choice(FLOATS), 3e38))
+    if field.enum_type is not None and field.enum_type.is_closed:  # a message of proto2 takes no other
+        return random.choice(field.enum_type.values).number
     least, most = _SMALL[field.cpp_type]
     number = random.choice(INTEGERS) if random.random() < 0.7 else (good or 0) + random.randint(-3, 3)
     return max(least, min(number, most))
