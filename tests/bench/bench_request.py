@@ -36,8 +36,8 @@ from gyrostat_inference.domain.entries import ANSWER
 from gyrostat_inference.domain.live import LiveModel, LiveModels, LoadedVersion, live_model
 from gyrostat_inference.domain.plan import ArtifactRef, Plan, PlannedVersion
 from gyrostat_inference.domain.sensitivity import Keeping
-from gyrostat_inference.engine import RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.service.heads import Decoder
 from gyrostat_inference.service.lane import METHOD, InferLane
 from gyrostat_inference.service.metrics import Meters

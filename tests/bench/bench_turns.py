@@ -26,8 +26,8 @@ from gyrostat_inference.domain.engine_settings import Opening
 from gyrostat_inference.domain.entries import ANSWER, Group, Rows
 from gyrostat_inference.domain.live import LiveModel, LoadedVersion, live_model
 from gyrostat_inference.domain.sensitivity import Keeping
-from gyrostat_inference.engine import RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.service.heads import Decoder
 from gyrostat_inference.usecases.record import Scored, record
 from support.inference import a_request

@@ -21,8 +21,8 @@ from gyrostat_inference.domain.live import LiveModels, LoadedVersion, live_model
 from gyrostat_inference.domain.plan import ArtifactRef, Plan, PlannedVersion, ServingSpec
 from gyrostat_inference.domain.sensitivity import Keeping
 from gyrostat_inference.domain.tensors import chosen_outputs, rows_of
-from gyrostat_inference.engine import RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.service import http
 from gyrostat_inference.service.protocol import QUIET, InferenceService
 from gyrostat_inference.service.rest import Rest

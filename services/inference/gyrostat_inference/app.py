@@ -11,7 +11,7 @@ from gyrostat_common.health import Health
 from gyrostat_front import Server
 from gyrostat_inference.domain.books import Books
 from gyrostat_inference.domain.live import LiveModels
-from gyrostat_inference.engine import RunLimits
+from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.events import plans
 from gyrostat_inference.replica import Beats, Readiness, books_below, filling, replica_name, room_of, shipping
 from gyrostat_inference.service import http
@@ -46,7 +46,9 @@ async def open_one(settings: Settings) -> AsyncIterator[None]:
         spools = await stack.enter_async_context(spooling(settings, room))
 
         limits = stack.enter_context(RunLimits(settings.longest_run_s))
-        apply_plan = applying_plans(settings, models, limits, plan_files(settings), changed.set)
+        apply_plan = await stack.enter_async_context(
+            applying_plans(settings, models, limits, plan_files(settings), changed.set)
+        )
         await apply_plan.restore()
         log_bus = await stack.enter_async_context(bus.open(settings.kafka))
         producer = await stack.enter_async_context(log_bus.producer())

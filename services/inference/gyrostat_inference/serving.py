@@ -19,7 +19,9 @@ from gyrostat_inference.domain.admission import Bounds
 from gyrostat_inference.domain.books import Written
 from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.domain.plan import Plan
-from gyrostat_inference.engine import OnnxEngine, RunLimits
+from gyrostat_inference.engine.limits import RunLimits
+from gyrostat_inference.engine.onnx import OnnxEngine
+from gyrostat_inference.engine.trying import TrialProcess
 from gyrostat_inference.events import plans
 from gyrostat_inference.service import metrics
 from gyrostat_inference.service.lane import PATH, InferLane
@@ -70,19 +72,21 @@ def trials_folder(settings: Settings) -> Path:
     return Path(settings.cache_folder) / "trials"
 
 
-def applying_plans(
+@asynccontextmanager
+async def applying_plans(
     settings: Settings, models: LiveModels, limits: RunLimits, cache: PlanCache, changed: Callable[[], None]
-) -> ApplyPlan:
+) -> AsyncIterator[ApplyPlan]:
     """Loads what plans want into `models`, from the cache folder, the artifact store or the registry."""
     sources: list[Source] = [ArtifactStore(settings.artifacts_uri)]
     if settings.registry_address:
         sources.append(RegistryArtifacts(settings.registry_address))
     artifacts = ArtifactFiles(Path(settings.cache_folder) / "artifacts", sources)
-    engine: Engine = OnnxEngine(limits, settings.model_memory_bytes)
-    if settings.workers > 1:
-        engine = SharedTrials(engine, trials_folder(settings))
-    loader = LoadVersion(artifacts, engine, ProfileFiles(), key_of(settings))
-    return ApplyPlan(models, loader, cache, LogLines(), changed)
+    async with TrialProcess() as trials:
+        engine: Engine = OnnxEngine(limits, settings.model_memory_bytes, trials)
+        if settings.workers > 1:
+            engine = SharedTrials(engine, trials_folder(settings))
+        loader = LoadVersion(artifacts, engine, ProfileFiles(), key_of(settings))
+        yield ApplyPlan(models, loader, cache, LogLines(), changed)
 
 
 class LogLines:

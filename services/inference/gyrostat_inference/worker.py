@@ -35,7 +35,7 @@ from gyrostat_inference.domain.counters import Counters
 from gyrostat_inference.domain.crew import ModelState, states_of
 from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.domain.plan import Plan
-from gyrostat_inference.engine import RunLimits
+from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.events.plans import decode_plan
 from gyrostat_inference.replica import room_of
 from gyrostat_inference.service import http
@@ -160,7 +160,7 @@ async def open_worker(
         spools = await stack.enter_async_context(spooling(settings, room))
         models, changed = LiveModels(), asyncio.Event()
         limits = stack.enter_context(RunLimits(settings.longest_run_s))
-        apply_plan = applying_plans(settings, models, limits, NoCache(), changed.set)
+        apply_plan = await stack.enter_async_context(applying_plans(settings, models, limits, NoCache(), changed.set))
         await stack.enter_async_context(running("apply plans", apply_plan.run()))
         rest = Rest(health)
         fronts = Fronts(front, await stack.enter_async_context(http.connections(rest.answer, http.Limits())))

@@ -15,8 +15,10 @@ import pytest
 
 from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused, RunTooLong
-from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits
+from gyrostat_inference.engine.onnx import OnnxEngine
+from gyrostat_inference.engine.trying import TrialProcess
 from support.attacks import REFUSED_BY_BOTH, REFUSED_BY_THE_TRIAL, a_blow_up, an_endless_loop
 from support.graphs import a_scorer
 
@@ -42,7 +44,8 @@ async def test_a_model_that_attacks_is_refused_with_the_reason(name: str, tmp_pa
     path = tmp_path / "m.onnx"
     path.write_bytes(raw)
     with pytest.raises(ModelRefused, match=said or None) as raised:
-        await OnnxEngine(limits, MEMORY_BYTES).try_out(path, Opening(), WarmUp())
+        async with TrialProcess() as trials:
+            await OnnxEngine(limits, MEMORY_BYTES, trials).try_out(path, Opening(), WarmUp())
     assert "its trial process" not in str(raised.value), "a reason, not a crash"
 
 
@@ -73,13 +76,13 @@ from pathlib import Path
 import numpy as np
 from gyrostat_inference.domain.engine_settings import Opening
 from gyrostat_inference.domain.errors import ScoringFailed
-from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits, limit_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 with RunLimits(30.0) as limits:
-    OnnxEngine(limits, 256 * 1024**2)
-    OnnxEngine(limits, 256 * 1024**2)
+    limit_memory(256 * 1024**2)
+    limit_memory(256 * 1024**2)
     graph = Graph("m:1", Path(sys.argv[1]), Opening(), limits)
     graph.warm()
     before = resident()
@@ -107,11 +110,11 @@ import random, sys
 from pathlib import Path
 from gyrostat_inference.domain.engine_settings import Opening
 from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
-from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits, limit_memory
 whole = open(sys.argv[1], "rb").read()
 with RunLimits(5.0) as limits:
-    OnnxEngine(limits, 256 * 1024**2)
+    limit_memory(256 * 1024**2)
     for seed in range(300):
         draw = random.Random(seed)
         bad = bytearray(whole[: draw.randrange(1, len(whole))] if seed % 3 == 0 else whole)

@@ -11,9 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gyrostat_inference.domain.engine_settings import Opening, WarmUp
-from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits
+from gyrostat_inference.engine.onnx import OnnxEngine
 from gyrostat_inference.engine.probing import why_alone
+from gyrostat_inference.engine.trying import TrialProcess
 from support import graphs
 from support.attacks import an_endless_loop
 from support.trees import a_boosted_classifier, a_boosted_vector
@@ -127,8 +129,9 @@ def test_the_trial_has_an_end(tmp_path: Path, limits: RunLimits):
 
 
 async def test_the_trial_process_tells_it(tmp_path: Path, limits: RunLimits):
-    engine = OnnxEngine(limits, 2**30)
     (tmp_path / "m.onnx").write_bytes(a_network(20, 8, 2))
-    assert (await engine.try_out(tmp_path / "m.onnx", Opening(), WarmUp())).alone == ""
-    audited = await engine.try_out(tmp_path / "m.onnx", Opening(deterministic=True), WarmUp())
+    async with TrialProcess() as trials:
+        engine = OnnxEngine(limits, 2**30, trials)
+        assert (await engine.try_out(tmp_path / "m.onnx", Opening(), WarmUp())).alone == ""
+        audited = await engine.try_out(tmp_path / "m.onnx", Opening(deterministic=True), WarmUp())
     assert audited.alone == "the deterministic profile gives every request a run of its own"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat.registry.v1 import model_pb2
 from gyrostat_inference.domain.engine_settings import EngineSettings, Opening, Optimization, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused
-from gyrostat_inference.engine import OnnxEngine, RunLimits
 from gyrostat_inference.engine.graph import Graph
+from gyrostat_inference.engine.limits import RunLimits
+from gyrostat_inference.engine.onnx import OnnxEngine
+from gyrostat_inference.engine.trying import TrialProcess
 from gyrostat_inference.events.plans import plan_of
 from support.graphs import GraphFile, a_reshaper, a_scorer
 
@@ -70,7 +72,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from gyrostat_inference.domain.engine_settings import Opening, Optimization
-from gyrostat_inference.engine import RunLimits
+from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.engine.graph import Graph
 draw = np.random.default_rng(7)
 inputs = {f"x{n}": draw.normal(size=(500, 1)).astype(np.float32) for n in range(40)}
@@ -112,8 +114,14 @@ def sample(*values: float) -> dict[str, Any]:
     return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [len(values)], "data": list(values)}]}
 
 
-async def test_a_graph_that_takes_no_zeros_is_warmed_by_its_own_samples(tmp_path: Path, limits: RunLimits) -> None:
-    path, engine = written(a_reshaper(), tmp_path), OnnxEngine(limits, MEMORY_BYTES)
+@pytest.fixture
+async def engine(limits: RunLimits) -> AsyncIterator[OnnxEngine]:
+    async with TrialProcess() as trials:
+        yield OnnxEngine(limits, MEMORY_BYTES, trials)
+
+
+async def test_a_graph_that_takes_no_zeros_is_warmed_by_its_own_samples(tmp_path: Path, engine: OnnxEngine) -> None:
+    path = written(a_reshaper(), tmp_path)
     with pytest.raises(ModelRefused, match="could not score"):
         await engine.try_out(path, Opening(), WarmUp())
     samples = WarmUp((3, 6), json.dumps([sample(1, 2, 3)]))
@@ -124,8 +132,8 @@ async def test_a_graph_that_takes_no_zeros_is_warmed_by_its_own_samples(tmp_path
         await engine.try_out(path, Opening(), WarmUp((4,), json.dumps(sample(1, 2, 3))))
 
 
-async def test_samples_that_do_not_fit_are_said_and_hold_nothing_up(tmp_path: Path, limits: RunLimits) -> None:
-    path, engine = written(SCORER, tmp_path), OnnxEngine(limits, MEMORY_BYTES)
+async def test_samples_that_do_not_fit_are_said_and_hold_nothing_up(tmp_path: Path, engine: OnnxEngine) -> None:
+    path = written(SCORER, tmp_path)
     wrong = WarmUp((1, 64), json.dumps(sample(1.0)))
     await engine.try_out(path, Opening(), wrong)
     opened = await engine.open("m:1", path, Opening(), wrong)

@@ -23,10 +23,12 @@ class LimitedRun:
 
 
 class RunLimits:
-    """Stops runs between two nodes of the graph; a single node runs to its end. While entered, somebody looks."""
+    """Stops runs between two nodes of the graph; a single node runs to its end. While entered, somebody looks. Seconds
+    are those of `now`: the clock, or the processor's time where nobody waits.
+    """
 
-    def __init__(self, longest_s: float) -> None:
-        self.longest_s = longest_s
+    def __init__(self, longest_s: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.longest_s, self._now = longest_s, now
         self._runs: dict[int, LimitedRun] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._look, name="stop long runs", daemon=True)
@@ -49,7 +51,7 @@ class RunLimits:
         if within_s is None:  # nobody is held up: what it took of the memory goes back
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         limit_s = self.longest_s if within_s is None else min(within_s, self.longest_s)
-        run = LimitedRun(time.monotonic() + limit_s, gone, options)
+        run = LimitedRun(self._now() + limit_s, gone, options)
         self._runs[id(run)] = run
         return run
 
@@ -59,7 +61,7 @@ class RunLimits:
 
     def _look(self) -> None:
         while not self._closed.wait(LOOK_S):
-            now = time.monotonic()
+            now = self._now()
             for run in list(self._runs.values()):
                 if now >= run.ends_at or (run.gone is not None and run.gone()):
                     run.options.terminate = True

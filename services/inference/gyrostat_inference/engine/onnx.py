@@ -1,10 +1,7 @@
 """Opens graphs for the service: first in a trial process, then here, warm, off the event loop."""
 
 import asyncio
-import json
-import os
-import sys
-import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,17 +14,16 @@ from gyrostat_inference.domain.live import Scorer
 from gyrostat_inference.domain.plan import Signature, TensorSpec
 from gyrostat_inference.engine.graph import Graph
 from gyrostat_inference.engine.limits import RunLimits, limit_memory
+from gyrostat_inference.engine.trying import TrialProcess
 
 log = telemetry.get_logger("inference")
-TRIAL_S = 90.0
-_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU; no run is longer than `limits` say, and all graphs have `memory_bytes` together."""
 
-    def __init__(self, limits: RunLimits, memory_bytes: int) -> None:
-        self._limits, self._memory_bytes = limits, memory_bytes
+    def __init__(self, limits: RunLimits, memory_bytes: int, trials: TrialProcess) -> None:
+        self._limits, self._memory_bytes, self._trials = limits, memory_bytes, trials
         limit_memory(memory_bytes)
 
     async def try_out(self, path: Path, opening: Opening, warm_up: WarmUp) -> Trial:
@@ -39,23 +35,7 @@ class OnnxEngine:
             "longest_s": self._limits.longest_s,
             "memory_bytes": self._memory_bytes,
         }
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        with tempfile.TemporaryDirectory(prefix="gyrostat-trial-") as folder:
-            trial = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "gyrostat_inference.engine.trial",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                cwd=folder, env=environment,
-            )  # fmt: skip
-            try:
-                async with asyncio.timeout(TRIAL_S):
-                    printed, _ = await trial.communicate(json.dumps(asked).encode())
-            except TimeoutError:
-                raise ModelRefused(f"its trial run took more than {TRIAL_S:g} s") from None
-            finally:
-                if trial.returncode is None:
-                    trial.kill()
-                    await trial.wait()
-        return _verdict(printed, trial.returncode)
+        return _verdict(await self._trials.said(asked))
 
     async def open(self, name: str, path: Path, opening: Opening, warm_up: WarmUp) -> Scorer:
         """The graph, open and warm; a line of the log says how. Raises ModelRefused."""
@@ -73,12 +53,7 @@ class OnnxEngine:
         return graph
 
 
-def _verdict(printed: bytes, code: int | None) -> Trial:
-    try:
-        said: dict[str, Any] = json.loads(printed)
-    except ValueError:
-        end = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
-        raise ModelRefused(f"its trial process {end}") from None
+def _verdict(said: Mapping[str, Any]) -> Trial:
     if "refused" in said:
         raise ModelRefused(said["refused"])
     inputs, outputs = said["signature"]["inputs"], said["signature"]["outputs"]
