@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import grpc
 import gyrostat_front
 from gyrostat_common import oip, rpc
 from gyrostat_common.health import Health
+from gyrostat_common.settings import ServingTls
+from gyrostat_common.tls import Certificates
 from support.echo import BYTES, LANES, Echo, lane, services
 
 FRONTS = ("grpcio", "own", "lanes")
@@ -55,30 +56,12 @@ def bytes_call(channel: Any, kind: str, method: str) -> Any:
     return getattr(channel, kind)(f"/{BYTES}/{method}")
 
 
-class _Secure:
-    """A server that binds with TLS what it is told to bind without."""
-
-    def __init__(self, server: Any, credentials: Any) -> None:
-        self._server, self._credentials = server, credentials
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._server, name)
-
-    def add_insecure_port(self, address: str) -> int:
-        return self._server.add_secure_port(address, self._credentials)
+def certificates(file: Path, client_ca: Path | None = None) -> Certificates:
+    """Of a PEM file with key and chain; `client_ca` makes it mutual."""
+    return Certificates(ServingTls(certificate=str(file), key=str(file), client_ca=str(client_ca or "")), "inference")
 
 
-def _credentials(front: str, file: Path) -> Any:
-    """Of a PEM file with the key first."""
-    if front != "grpcio":
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
-    key, _, chain = file.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
-    return grpc.ssl_server_credentials([(key, b"-----BEGIN CERTIFICATE-----" + chain)])
-
-
-def transport_of(front: str, tls: Path | None, limits: Mapping[str, Any]) -> Callable[[Sequence[Any]], Any]:
+def transport_of(front: str, limits: Mapping[str, Any]) -> Callable[[Sequence[Any]], Any]:
     """What `rpc.serve` makes its server with. `limits` are those of our own front; grpcio has none."""
 
     def make(interceptors: Sequence[Any]) -> Any:
@@ -88,7 +71,7 @@ def transport_of(front: str, tls: Path | None, limits: Mapping[str, Any]) -> Cal
             server = gyrostat_front.Server(interceptors, gyrostat_front.Limits(**limits))
         for path in LANES if front == "lanes" else ():
             server.add_lane(path, lane)
-        return server if tls is None else _Secure(server, _credentials(front, tls))
+        return server
 
     return make
 
@@ -98,13 +81,15 @@ async def serving(
     front: str,
     address: str = "127.0.0.1:0",
     *,
-    tls: Path | None = None,
+    tls: Path | Certificates | None = None,
     limits: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> AsyncIterator[Running]:
-    """A server of `front` while the block runs; options as `rpc.serve` has them. `tls`: a PEM file, the key first."""
-    echo, health, transport = Echo(), Health(), transport_of(front, tls, limits or {})
+    """A server of `front` while the block runs; options as `rpc.serve` has them. `tls`: certificates, or a PEM file
+    with key and chain."""
+    echo, health, transport = Echo(), Health(), transport_of(front, limits or {})
+    shown = certificates(tls) if isinstance(tls, Path) else tls
     async with rpc.serve(
-        address, services(echo), health=health, pools=[oip.POOL], transport=transport, **options
+        address, services(echo), health=health, pools=[oip.POOL], transport=transport, tls=shown, **options
     ) as server:
         yield Running(server.port, echo, health)

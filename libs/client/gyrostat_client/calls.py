@@ -13,7 +13,6 @@ import grpc
 from google.protobuf.message import Message
 
 from gyrostat_client.errors import Unreachable, translate
-from gyrostat_common import rpc
 
 R = TypeVar("R", bound=Message)
 
@@ -34,17 +33,21 @@ def new_request_id() -> str:
 
 
 class Endpoint:
-    """A service at an address. The channel is opened at the first call and closed by `close`."""
+    """A service at an address. The channel is opened by `dial` at the first call and closed by `close`."""
 
     def __init__(
-        self, service: str, grpc_service: str, address: str, *, actor: str, timeout_s: float, tries: int = 4
+        self,
+        service: str,
+        grpc_service: str,
+        address: str,
+        timeout_s: float,
+        dial: Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]],
     ) -> None:
         self.service = service
         self.address = address
         self.timeout_s = timeout_s
         self._grpc_service = grpc_service
-        self._actor = actor
-        self._tries = tries
+        self._dial = dial
         self._opened: AbstractAsyncContextManager[grpc.aio.Channel] | None = None
         self._channel: grpc.aio.Channel | None = None
         self._lock = asyncio.Lock()
@@ -95,8 +98,8 @@ class Endpoint:
         """The open channel."""
         async with self._lock:
             if self._channel is None:
-                self._opened = rpc.connect(self.address, actor=self._actor, timeout_s=self.timeout_s, tries=self._tries)
-                self._channel = await self._opened.__aenter__()
+                opened = self._dial(self.address)
+                self._channel, self._opened = await opened.__aenter__(), opened
             return self._channel
 
     def _path(self, method: str) -> str:

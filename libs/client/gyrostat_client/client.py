@@ -7,6 +7,7 @@
 Nothing is connected before the first call; a client needs only the services it calls.
 """
 
+from functools import partial
 from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
@@ -23,7 +24,9 @@ from gyrostat_client.runs import AsyncDatasets, AsyncRuns, Datasets, Runs
 from gyrostat_client.settings import Settings
 from gyrostat_client.topics import AsyncTopics, Topics
 from gyrostat_client.versions import AsyncVersions, Versions
-from gyrostat_common.addresses import each_checked
+from gyrostat_common import rpc
+from gyrostat_common.addresses import called, each_checked
+from gyrostat_common.tls import channel_credentials
 
 SERVICES = {
     "registry": "gyrostat.registry.v1.RegistryService",
@@ -81,14 +84,15 @@ class AsyncClient:
             await endpoint.close()
 
     def _endpoint(self, name: str) -> Endpoint:
-        return Endpoint(
-            name,
-            SERVICES[name],
-            getattr(self.settings, f"{name}_address"),
-            actor=self.settings.actor,
-            timeout_s=self.settings.timeout_s,
-            tries=self.settings.tries,
+        given = self.settings
+        dial = partial(
+            rpc.connect,
+            actor=given.actor,
+            timeout_s=given.timeout_s,
+            tries=given.tries,
+            credentials=partial(channel_credentials, given.tls, given.service),
         )
+        return Endpoint(name, SERVICES[name], getattr(given, f"{name}_address"), given.timeout_s, dial)
 
 
 class Client:
@@ -137,7 +141,7 @@ def _overridden(settings: Settings, given: Given) -> Settings:
     for name, text in given.items():
         if name in (*SERVICES, "kafka") and isinstance(text, str):
             try:
-                each_checked(text)
+                each_checked(text) if name == "kafka" else called(text)
             except ValueError as error:
                 raise BadAddress(f"{name} address {text!r}: {error}") from None
     changes: dict[str, object] = {

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "passthrough:", "xds:")
+TLS = "tls://"
 EXPECTED = "expected host:port, such as 127.0.0.1:8011 or [::1]:8011"
 
 
@@ -30,6 +31,16 @@ def checked(text: str) -> str:
     return text
 
 
+def called(text: str) -> str:
+    """The same for one that we call; with `tls://` before it, over TLS. Raises ValueError.
+
+    >>> called("tls://inference.prod:8001"), called("127.0.0.1:8011")
+    ('tls://inference.prod:8001', '127.0.0.1:8011')
+    """
+    checked(text.removeprefix(TLS))
+    return text
+
+
 def each_checked(text: str) -> str:
     """The same for several with commas between."""
     for one in text.split(","):
@@ -40,3 +51,5 @@ def each_checked(text: str) -> str:
 Address = Annotated[str, AfterValidator(checked)]
 Addresses = Annotated[str, AfterValidator(each_checked)]
 NoneOrAddress = Annotated[str, AfterValidator(lambda text: checked(text) if text else text)]
+Called = Annotated[str, AfterValidator(called)]
+NoneOrCalled = Annotated[str, AfterValidator(lambda text: called(text) if text else text)]

@@ -13,7 +13,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -49,6 +58,52 @@ class KafkaSettings(_Group):
     ssl_cert_file: str = Field(default="", description="PEM file of our own certificate, for mutual TLS")
     ssl_key_file: str = Field(default="", description="PEM file of its key")
     replication_factor: int = Field(default=1, ge=1, description="Copies that `topics apply` asks for")
+
+
+class Tls(_Group):
+    """What a process shows of itself: GYROSTAT_<SERVICE>__TLS__…"""
+
+    certificate: str = Field(
+        default="",
+        description="PEM file: this process's certificate, then those that lead to its authority; empty: none",
+    )
+    key: str = Field(default="", validate_default=True, description="PEM file of the certificate's key, no passphrase")
+
+    @field_validator("key")
+    @classmethod
+    def _both(cls, key: str, other: ValidationInfo) -> str:
+        if bool(key) != bool(other.data.get("certificate")):
+            raise ValueError("a certificate and its key are set together")
+        return key
+
+
+class ServingTls(Tls):
+    """For those who are called."""
+
+    client_ca: str = Field(
+        default="",
+        validate_default=True,
+        description="PEM file of the authorities whose clients are let in; empty: everybody",
+    )
+
+    @field_validator("client_ca")
+    @classmethod
+    def _with_a_certificate(cls, client_ca: str, other: ValidationInfo) -> str:
+        if client_ca and not other.data.get("certificate"):
+            raise ValueError("needs a certificate of our own")
+        return client_ca
+
+
+class CallingTls(Tls):
+    """For those who call others."""
+
+    ca: str = Field(
+        default="", description="PEM file of the authorities of those that are called as tls://…; empty: the system's"
+    )
+
+
+class PeerTls(ServingTls, CallingTls):
+    """For those who are called and call others."""
 
 
 class OtelSettings(_Group):

@@ -12,7 +12,7 @@ from typing import Any
 from gyrostat_front import addresses
 from gyrostat_front.connection import Connection
 from gyrostat_front.general import General
-from gyrostat_front.host import Host, Lane
+from gyrostat_front.host import Host, Lane, Together
 from gyrostat_front.limits import Limits
 from gyrostat_front.watch import LOOK_EVERY_S, Watched
 
@@ -50,15 +50,18 @@ class Server:
         """From now on the general path takes these calls."""
         self._host.lanes.pop(path.encode(), None)
 
+    @property
+    def together(self) -> Together:
+        """To be entered by a lane that gives many answers at once: they leave as it ends."""
+        return Together(self._host)
+
     def add_insecure_port(self, address: str) -> int:
         """Binds host:port, or unix:path; the port. Raises OSError."""
         return self._bind(address, None)
 
     def add_secure_port(self, address: str, context: ssl.SSLContext) -> int:
         """The same with TLS; peers must speak HTTP/2 by ALPN."""
-        context.set_alpn_protocols([ALPN])
-        context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
-        return self._bind(address, context)
+        return self._bind(address, _strict(context))
 
     def _bind(self, address: str, context: ssl.SSLContext | None) -> int:
         port, bound = addresses.bound(address)
@@ -84,22 +87,29 @@ class Server:
         self._sockets = []
         self._look()
 
-    def adopt(self, accepted: socket.socket) -> None:
-        """Serves a connected socket that somebody else has accepted; it is ours from now on."""
+    def adopt(self, accepted: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        """Serves a connected socket that somebody else has accepted, with TLS where there is a context; it is ours from
+        now on."""
         if self._host.closed:
             accepted.close()
             return
         accepted.setblocking(False)
         with suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        task = self._host.loop.create_task(self._adopted(accepted), name="adopt a connection")
+        task = self._host.loop.create_task(self._adopted(accepted, context), name="adopt a connection")
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
 
-    async def _adopted(self, accepted: socket.socket) -> None:
+    async def _adopted(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop, timeout_s = self._host.loop, None if context is None else self._host.limits.handshake_s
         try:
-            await self._host.loop.connect_accepted_socket(self._connection, accepted)
-        except OSError:  # it has gone meanwhile
+            await loop.connect_accepted_socket(
+                self._connection,
+                accepted,
+                ssl=None if context is None else _strict(context),
+                ssl_handshake_timeout=timeout_s,
+            )
+        except OSError:  # it has gone meanwhile, or agreed on nothing
             accepted.close()
 
     @property
@@ -160,3 +170,9 @@ class Server:
         until = self._host.now() + most_s
         while true() and self._host.now() < until:  # noqa: ASYNC110 - streams need not tell it for this one moment
             await asyncio.sleep(LOOK_S)
+
+
+def _strict(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.set_alpn_protocols([ALPN])
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
+    return context

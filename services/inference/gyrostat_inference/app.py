@@ -6,9 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gyrostat.events.v1 import events_pb2
-from gyrostat_common import bus, rpc, telemetry
+from gyrostat_common import bus, rpc, telemetry, tls
 from gyrostat_common.health import Health
-from gyrostat_front import Server
 from gyrostat_inference.domain.books import Books
 from gyrostat_inference.domain.live import LiveModels
 from gyrostat_inference.engine.limits import RunLimits
@@ -17,11 +16,19 @@ from gyrostat_inference.replica import Beats, Readiness, books_below, filling, r
 from gyrostat_inference.service import http
 from gyrostat_inference.service.protocol import InferenceService
 from gyrostat_inference.service.rest import Rest
-from gyrostat_inference.serving import Spools, answering, applying_plans, plan_files, predicting, running, spooling
+from gyrostat_inference.serving import (
+    Spools,
+    answering,
+    applying_plans,
+    plan_files,
+    predicting,
+    rest_limits,
+    running,
+    spooling,
+    transport_of,
+)
 from gyrostat_inference.settings import Settings
 from gyrostat_inference.supervisor import open_replica, worker_count
-
-TRANSPORTS: dict[str, rpc.Transports] = {"grpcio": rpc.grpcio, "own": Server}
 
 
 @asynccontextmanager
@@ -76,14 +83,16 @@ async def open_one(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _addresses(settings: Settings, health: Health) -> AsyncIterator[tuple[rpc.Server, Rest]]:
     """Metrics, gRPC and REST: bound, and answering health."""
-    transport, rest = TRANSPORTS[settings.front], Rest(health)
+    transport, rest = transport_of(settings), Rest(health)
     async with (
         telemetry.serve_metrics(settings.metrics_address, health),
-        rpc.listen(settings.grpc_address, health, transport=transport) as server,
+        tls.keeping(settings.tls, settings.service, health) as shown,
+        rpc.listen(settings.grpc_address, health, transport=transport, tls=shown) as server,
         AsyncExitStack() as twin,
     ):
         if settings.rest_address:
-            await twin.enter_async_context(http.listening(settings.rest_address, rest.answer, http.Limits()))
+            door = http.listening(settings.rest_address, rest.answer, rest_limits(settings), http.context_of(shown))
+            await twin.enter_async_context(door)
         yield server, rest
 
 

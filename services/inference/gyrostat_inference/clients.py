@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import grpc
 
 from gyrostat.registry.v1 import registry_pb2, registry_pb2_grpc
 from gyrostat_common import rpc
@@ -18,8 +21,10 @@ class WrongDigest(InvalidInput):
 class RegistryArtifacts:
     """Downloads by digest. A connection per download: they are rare."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(
+        self, address: str, credentials: Callable[[], grpc.ChannelCredentials] = grpc.ssl_channel_credentials
+    ) -> None:
+        self._address, self._credentials = address, credentials
 
     async def fetch(self, sha256: str, into_folder: Path) -> Path:
         """Complete and checked, or an error and no file. Raises NotFound, WrongDigest, Unavailable."""
@@ -27,7 +32,7 @@ class RegistryArtifacts:
         target, partial = into_folder / sha256, into_folder / f".{sha256}.{os.getpid()}.registry"
         digest = hashlib.sha256()
         try:
-            async with rpc.connect(self._address, actor="gyrostat-inference") as channel:
+            async with rpc.connect(self._address, actor="gyrostat-inference", credentials=self._credentials) as channel:
                 with rpc.as_errors(), partial.open("wb") as file:
                     stub = registry_pb2_grpc.RegistryServiceStub(channel)
                     request = registry_pb2.DownloadArtifactRequest(sha256=sha256)

@@ -4,16 +4,18 @@ Used by `app` where one process is the whole replica, and by `worker`.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gyrostat_common import oip, rpc, telemetry
+from gyrostat_common import oip, rpc, telemetry, tls
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.errors import Unavailable
-from gyrostat_front import Server
+from gyrostat_front import Limits, Server
 from gyrostat_inference.clients import RegistryArtifacts
 from gyrostat_inference.domain.admission import Bounds
 from gyrostat_inference.domain.books import Written
@@ -23,7 +25,7 @@ from gyrostat_inference.engine.limits import RunLimits
 from gyrostat_inference.engine.onnx import OnnxEngine
 from gyrostat_inference.engine.trying import TrialProcess
 from gyrostat_inference.events import plans
-from gyrostat_inference.service import metrics
+from gyrostat_inference.service import http, metrics
 from gyrostat_inference.service.lane import PATH, InferLane
 from gyrostat_inference.service.protocol import QUIET, InferenceService
 from gyrostat_inference.service.rest import Rest
@@ -37,6 +39,8 @@ from gyrostat_inference.usecases.predict import Logging, Predict
 from gyrostat_inference.usecases.turns import Turns
 
 log = telemetry.get_logger("inference")
+AGE_S, WORKERS_AGE_S = 1_800.0, 600.0
+ALL_BODIES = http.Limits().all_bodies_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ async def applying_plans(
     """Loads what plans want into `models`, from the cache folder, the artifact store or the registry."""
     sources: list[Source] = [ArtifactStore(settings.artifacts_uri)]
     if settings.registry_address:
-        sources.append(RegistryArtifacts(settings.registry_address))
+        trust = partial(tls.channel_credentials, settings.tls, settings.service)
+        sources.append(RegistryArtifacts(settings.registry_address, trust))
     artifacts = ArtifactFiles(Path(settings.cache_folder) / "artifacts", sources)
     async with TrialProcess() as trials:
         engine: Engine = OnnxEngine(limits, settings.model_memory_bytes, trials)
@@ -108,6 +113,71 @@ class LogLines:
         log.error("plan_not_cached", model=plan.model, revision=plan.revision, reason=reason)
 
 
+def limits_of(settings: Settings) -> Limits:
+    """What callers may cost our own front: this worker's share where there are several."""
+    whole, given, count = Limits(), settings.connection, max(settings.workers, 1)
+    held_bytes = max(whole.held_bytes, 3 * given.message_bytes)
+    unsent_bytes = max(whole.unsent_bytes, given.message_bytes)
+    return replace(
+        whole,
+        message_bytes=given.message_bytes,
+        header_list_bytes=given.header_list_bytes,
+        header_block_bytes=max(whole.header_block_bytes, 2 * given.header_list_bytes),
+        streams=given.streams,
+        connections=given.most,
+        held_bytes=held_bytes,
+        all_held_bytes=max(whole.all_held_bytes // count, held_bytes),
+        unsent_bytes=unsent_bytes,
+        all_unsent_bytes=max(whole.all_unsent_bytes // count, unsent_bytes),
+        idle_s=given.idle_s,
+        keepalive_s=given.keepalive_s,
+        keepalive_answer_s=given.keepalive_answer_s,
+        age_s=age_of(settings),
+        age_grace_s=given.age_grace_s,
+    )
+
+
+def age_of(settings: Settings) -> float | None:
+    """How old a connection grows, so that load spreads; None: as old as it likes. Sooner with workers: what a dead
+    one's callers opened elsewhere would stay there."""
+    age_s = settings.connection.age_s or (AGE_S if settings.workers <= 1 else WORKERS_AGE_S)
+    return age_s if math.isfinite(age_s) else None
+
+
+def transport_of(settings: Settings) -> rpc.Transports:
+    """What carries gRPC, within these limits."""
+    return partial(Server, limits=limits_of(settings)) if settings.front == "own" else _grpcio(settings)
+
+
+def _grpcio(settings: Settings) -> rpc.Transports:
+    """gRPC's own server adds the chance to the age by itself."""
+    given, age_s = settings.connection, age_of(settings)
+    options = {
+        "grpc.max_receive_message_length": given.message_bytes,
+        "grpc.max_send_message_length": given.message_bytes,
+        "grpc.max_metadata_size": given.header_list_bytes,
+        "grpc.max_concurrent_streams": given.streams,
+        "grpc.keepalive_time_ms": milliseconds(given.keepalive_s),
+        "grpc.keepalive_timeout_ms": milliseconds(given.keepalive_answer_s),
+        "grpc.max_connection_idle_ms": milliseconds(given.idle_s),
+    }
+    if age_s is not None:
+        options["grpc.max_connection_age_ms"] = milliseconds(age_s)
+        options["grpc.max_connection_age_grace_ms"] = milliseconds(given.age_grace_s)
+    return partial(rpc.grpcio, options=options)
+
+
+def milliseconds(seconds: float) -> int:
+    """As gRPC's options have them, in 31 bits."""
+    return int(min(seconds * 1e3, 2**31 - 1))
+
+
+def rest_limits(settings: Settings) -> http.Limits:
+    """The same for the twin."""
+    given = settings.connection
+    return http.Limits(body_bytes=given.message_bytes, all_bodies_bytes=max(ALL_BODIES, given.message_bytes))
+
+
 def bounds_of(settings: Settings) -> Bounds:
     """What one process takes in."""
     return Bounds(settings.queue_rows, settings.queue_ms, settings.on_loop_ms, settings.queue_bytes)
@@ -133,17 +203,18 @@ async def answering(
     """Calls are let in while the block runs, over gRPC and REST; ModelInfer by its lane where the front has lanes."""
     served = rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)
     async with rest.serving(service), server.serving([served], [oip.POOL]):
-        with _lane(server.transport, InferLane(predict, models)):
+        with _lane(server.transport, predict, models):
             yield
 
 
 @contextmanager
-def _lane(front: rpc.Transport, lane: InferLane) -> Iterator[None]:
+def _lane(front: rpc.Transport, predict: Predict, models: LiveModels) -> Iterator[None]:
     """Only while calls are let in: the general path says why they are not."""
     if not isinstance(front, Server):
         yield
         return
-    front.add_lane(PATH, lane)
+    front.add_lane(PATH, InferLane(predict, models))
+    predict.together = front.together
     try:
         yield
     finally:

@@ -2,10 +2,32 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from gyrostat_common.addresses import Address, NoneOrAddress
-from gyrostat_common.settings import ServiceSettings, variables
+from gyrostat_common.addresses import Address, NoneOrAddress, NoneOrCalled
+from gyrostat_common.settings import PeerTls, ServiceSettings, variables
+
+
+class ConnectionSettings(BaseModel):
+    """GYROSTAT_INFERENCE__CONNECTION__…: what callers may cost, on either front."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    most: int = Field(10_000, ge=1, description="Most connections of one process; more are closed at once (own front)")
+    streams: int = Field(1_024, ge=1, le=1_000_000, description="Calls at once on one connection")
+    message_bytes: int = Field(
+        64 * 1024**2, ge=1024, le=1024**3, description="Of one message or REST body, compressed or not"
+    )
+    header_list_bytes: int = Field(16_384, ge=4_096, le=1024**2, description="Of a call's metadata")
+    keepalive_s: float = Field(60.0, gt=0, description="Silence after which a caller is asked whether it is there")
+    keepalive_answer_s: float = Field(20.0, gt=0, description="What it has to answer")
+    idle_s: float = Field(3_600.0, gt=0, description="A connection without calls is closed after this")
+    age_s: float = Field(
+        0.0,
+        ge=0,
+        description="An older one is asked to go, a tenth sooner or later; 0: 1,800, with workers 600; inf: never",
+    )
+    age_grace_s: float = Field(60.0, gt=0, description="What its last calls may still take")
 
 
 class Settings(ServiceSettings, service="inference"):
@@ -21,11 +43,13 @@ class Settings(ServiceSettings, service="inference"):
     rest_address: NoneOrAddress = Field(
         "127.0.0.1:8000", description="Where the protocol's REST twin is answered; port 0: a free one, empty: nowhere"
     )
+    tls: PeerTls = Field(default_factory=PeerTls, description="TLS of gRPC and REST")
+    connection: ConnectionSettings = Field(default_factory=ConnectionSettings, description="What callers may cost")
     environment: str = Field("production", description="The environment whose plans are followed")
     replica: str = Field("", description="Name of this replica in heartbeats; empty: host name and process id")
     artifacts_uri: str = Field("file://{data}/artifacts", description="The shared artifact store")
-    registry_address: NoneOrAddress = Field(
-        "", description="Asked for artifacts that the store does not have; empty: nobody"
+    registry_address: NoneOrCalled = Field(
+        "", description="Asked for artifacts that the store does not have, tls:// before it for TLS; empty: nobody"
     )
     cache_folder: str = Field(
         "{data}/inference/cache", description="Last plans and artifacts, to start without the others"

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from gyrostat.events.v1 import events_pb2
-from gyrostat_common import bus, telemetry
+from gyrostat_common import bus, telemetry, tls
 from gyrostat_common.bus import Producer
 from gyrostat_common.errors import CannotStart
 from gyrostat_common.health import Health
@@ -53,6 +53,8 @@ async def open_replica(settings: Settings) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         stack.enter_context(telemetry.open_telemetry("inference", settings))
         health, changed = Health(), asyncio.Event()
+        # Workers read the files themselves; here they are tried, so that a wrong one ends the start, and watched.
+        await stack.enter_async_context(tls.keeping(settings.tls, settings.service, health))
         crew = Crew(_starting(settings), worker_count(settings), settings.worker_silent_s)
         listeners = await stack.enter_async_context(_addresses(settings, health, crew))
         replica, room = replica_name(settings), room_of(settings)

@@ -14,16 +14,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
-from functools import partial
 
 import structlog
 
-from gyrostat_common import rpc, telemetry
+from gyrostat_common import rpc, telemetry, tls
 from gyrostat_common.health import Health
+from gyrostat_common.rpc.server import HTTP2
 from gyrostat_common.runtime import calm_garbage, sentence
 from gyrostat_common.settings import SettingsError
-from gyrostat_front import Limits
 from gyrostat_front import Server as Front
 from gyrostat_inference.cores.channel import Channel
 from gyrostat_inference.cores.handing import GRPC, Receiver
@@ -41,13 +39,21 @@ from gyrostat_inference.replica import room_of
 from gyrostat_inference.service import http
 from gyrostat_inference.service.protocol import InferenceService
 from gyrostat_inference.service.rest import Rest
-from gyrostat_inference.serving import Spools, answering, applying_plans, predicting, running, spooling
+from gyrostat_inference.serving import (
+    Spools,
+    answering,
+    applying_plans,
+    predicting,
+    rest_limits,
+    running,
+    spooling,
+    transport_of,
+)
 from gyrostat_inference.settings import Settings
 from gyrostat_inference.usecases.apply_plan import ApplyPlan
 
 log = telemetry.get_logger("inference.worker")
 CLOSE_WITHIN_S, LOOK_FOR_PARENT_S = 20.0, 1.0
-CONNECTION_AGE_S = 600.0
 
 
 class NoCache:
@@ -96,17 +102,19 @@ class Work:
 
 
 class Fronts:
-    """gRPC and REST connections that were handed over."""
+    """gRPC and REST connections that were handed over; with TLS where there are certificates."""
 
-    def __init__(self, front: Front, rest: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, front: Front, rest: Callable[[], asyncio.Protocol], shown: tls.Certificates | None) -> None:
         self._front, self._rest = front, rest
+        self._grpc_tls = None if shown is None else shown.context(HTTP2)
+        self._rest_tls = http.context_of(shown)
         self._begun: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.BaseTransport] = set()
 
     def adopt(self, door: str, connection: socket.socket) -> None:
         """What came in by that door."""
         if door == GRPC:
-            self._front.adopt(connection)
+            self._front.adopt(connection, self._grpc_tls)
             return
         begun = asyncio.create_task(self._begin(connection), name="begin a REST connection")
         self._begun.add(begun)
@@ -114,7 +122,9 @@ class Fronts:
 
     async def _begin(self, connection: socket.socket) -> None:
         with suppress(OSError):  # it has gone meanwhile
-            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(self._rest, connection)
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                self._rest, connection, ssl=self._rest_tls
+            )
             self._open.add(transport)
 
     @property
@@ -125,19 +135,6 @@ class Fronts:
     @property
     def streams(self) -> int:
         return self._front.streams
-
-
-def limits_of(settings: Settings) -> Limits:
-    """What callers may cost: this worker's share, and an age of connections, because those that a dead worker's callers
-    opened elsewhere would stay there.
-    """
-    whole, count = Limits(), settings.workers
-    return replace(
-        whole,
-        all_held_bytes=max(whole.all_held_bytes // count, whole.held_bytes),
-        all_unsent_bytes=max(whole.all_unsent_bytes // count, whole.unsent_bytes),
-        age_s=CONNECTION_AGE_S,
-    )
 
 
 @asynccontextmanager
@@ -151,9 +148,8 @@ async def open_worker(
         stack.callback(channel.close)
         stack.enter_context(telemetry.open_telemetry("inference", settings))
         health = Health()
-        server = await stack.enter_async_context(
-            rpc.listen(None, health, transport=partial(Front, limits=limits_of(settings)))
-        )
+        shown = await stack.enter_async_context(tls.keeping(settings.tls, settings.service, health))
+        server = await stack.enter_async_context(rpc.listen(None, health, transport=transport_of(settings)))
         front = server.transport
         assert isinstance(front, Front), "it can be handed connections"
         room = room_of(settings)
@@ -163,7 +159,8 @@ async def open_worker(
         apply_plan = await stack.enter_async_context(applying_plans(settings, models, limits, NoCache(), changed.set))
         await stack.enter_async_context(running("apply plans", apply_plan.run()))
         rest = Rest(health)
-        fronts = Fronts(front, await stack.enter_async_context(http.connections(rest.answer, http.Limits())))
+        connections = await stack.enter_async_context(http.connections(rest.answer, rest_limits(settings)))
+        fronts = Fronts(front, connections, shown)
         receiver = Receiver(doors, fronts.adopt)
         station = Station(channel, fronts, receiver, Work(models, apply_plan, spools), told)
         health.need(lambda: station.reason)

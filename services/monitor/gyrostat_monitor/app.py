@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gyrostat.events.v1.events_pb2 import ServingPlan
 from gyrostat.monitor.v1.monitor_pb2_grpc import add_MonitorServiceServicer_to_server
-from gyrostat_common import bus, database, outbox, rpc, telemetry
+from gyrostat_common import bus, database, outbox, rpc, telemetry, tls
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.clock import Clock, SystemClock
 from gyrostat_common.database import Database
@@ -125,7 +125,8 @@ async def opened(
         async with (
             # The addresses come first: a second monitor must end here, before it touches database and groups.
             telemetry.serve_metrics(settings.metrics_address, health) as metrics_port,
-            rpc.listen(settings.grpc_address, health) as server,
+            tls.keeping(settings.tls, settings.service, health) as shown,
+            rpc.listen(settings.grpc_address, health, tls=shown) as server,
             database.open(settings.database_url, migrations="gyrostat_monitor.migrations", schema=schema) as db,
             events.producer() as producer,
             outbox.relay(db, producer, name="monitor", clock=clock),

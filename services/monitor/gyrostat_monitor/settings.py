@@ -5,13 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from gyrostat_common.addresses import Address
-from gyrostat_common.settings import ServiceSettings
+from gyrostat_common.settings import ServiceSettings, ServingTls
 
 
 class Settings(ServiceSettings, service="monitor"):
     """GYROSTAT_MONITOR__… and the shared groups."""
 
     grpc_address: Address = Field("127.0.0.1:8021", description="Where gRPC is served; port 0 takes a free one")
+    tls: ServingTls = Field(default_factory=ServingTls, description="TLS of gRPC")
     metrics_address: Address = Field("127.0.0.1:8022", description="Where /metrics, /healthz and /readyz are served")
     database_url: str = Field(
         "sqlite+aiosqlite:///{data}/monitor/monitor.db", description="SQLAlchemy URL of the database"

@@ -3,13 +3,14 @@
 from pydantic import Field
 
 from gyrostat_common.addresses import Address
-from gyrostat_common.settings import ServiceSettings
+from gyrostat_common.settings import ServiceSettings, ServingTls
 
 
 class Settings(ServiceSettings, service="registry"):
     """GYROSTAT_REGISTRY__… and the shared groups."""
 
     grpc_address: Address = Field("127.0.0.1:8011", description="Where gRPC is served")
+    tls: ServingTls = Field(default_factory=ServingTls, description="TLS of gRPC")
     metrics_address: Address = Field("127.0.0.1:8012", description="Where /metrics, /healthz and /readyz are served")
     database_url: str = Field(
         "sqlite+aiosqlite:///{data}/registry/registry.db", description="SQLAlchemy URL of the database"

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gyrostat.events.v1 import events_pb2
 from gyrostat.trainer.v1 import trainer_pb2_grpc
 from gyrostat_common import bus as kafka
-from gyrostat_common import database, outbox, rpc, telemetry
+from gyrostat_common import database, outbox, rpc, telemetry, tls
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.bus import Bus
 from gyrostat_common.clock import SystemClock
@@ -77,14 +78,17 @@ async def open_app(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_with(settings: Settings, bus: Bus) -> AsyncIterator[Running]:
     """The trainer on any bus."""
-    health = Health()
+    health, trust = Health(), partial(tls.channel_credentials, settings.tls, settings.service)
     with telemetry.open_telemetry("trainer", settings):
         async with (
             # The addresses come first: a second trainer must end here, before it touches ledger and group.
             telemetry.serve_metrics(settings.metrics_address, health) as metrics_port,
-            rpc.listen(settings.grpc_address, health, deadline_s=600.0) as server,
+            tls.keeping(settings.tls, settings.service, health) as shown,
+            rpc.listen(settings.grpc_address, health, deadline_s=600.0, tls=shown) as server,
             database.open(settings.database_url, "gyrostat_trainer.migrations", settings.database_schema) as db,
-            rpc.connect(settings.registry_address, actor="gyrostat-trainer", timeout_s=30.0) as channel,
+            rpc.connect(
+                settings.registry_address, actor="gyrostat-trainer", timeout_s=30.0, credentials=trust
+            ) as channel,
             bus.producer() as producer,
         ):
             core = _core(settings, db, RegistryClient(channel))

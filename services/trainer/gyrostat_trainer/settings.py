@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gyrostat_common.addresses import Address
-from gyrostat_common.settings import ServiceSettings
+from gyrostat_common.addresses import Address, Called
+from gyrostat_common.settings import PeerTls, ServiceSettings
 
 
 class Pipeline(BaseModel):
@@ -25,13 +25,16 @@ class Settings(ServiceSettings, service="trainer"):
     """GYROSTAT_TRAINER__…"""
 
     grpc_address: Address = Field("127.0.0.1:8031", description="Where gRPC listens; port 0 takes a free one")
+    tls: PeerTls = Field(default_factory=PeerTls, description="TLS of gRPC")
     metrics_address: Address = Field("127.0.0.1:8032", description="Where /metrics, /healthz and /readyz listen")
     database_url: str = Field(
         "sqlite+aiosqlite:///{data}/trainer/trainer.db",
         description="The ledger: sqlite+aiosqlite or postgresql+asyncpg",
     )
     database_schema: str | None = Field(None, description="PostgreSQL schema of the ledger")
-    registry_address: Address = Field("127.0.0.1:8011", description="The registry's gRPC address")
+    registry_address: Called = Field(
+        "127.0.0.1:8011", description="The registry's gRPC address; tls:// before it for TLS"
+    )
     environment: str = Field("production", description="Environment whose episodes are acted on")
     artifacts_uri: str = Field("file://{data}/artifacts", description="Artifact store, shared with the registry")
     archive_uri: str = Field(

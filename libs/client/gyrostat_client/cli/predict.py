@@ -13,6 +13,7 @@ from gyrostat_client.cli.session import session
 
 if TYPE_CHECKING:
     from gyrostat_client.inference import Prediction
+    from gyrostat_client.settings import Settings
     from gyrostat_common import oip
 
 Served = Annotated[
@@ -55,12 +56,12 @@ def predict(
             "prediction_id": prediction_id,
         }
         request = client.inference.request(named.model, inputs, **options)
-        line = grpcurl(request, client.settings.inference_address)
+        line = grpcurl(request, client.settings)
         answer = client.inference.predict(named.model, inputs, **options)
     print_json(_plain(answer, line)) if as_json else _print(answer, line)
 
 
-def grpcurl(request: "oip.ModelInferRequest", address: str) -> str:
+def grpcurl(request: "oip.ModelInferRequest", settings: "Settings") -> str:
     """The same call for grpcurl, with typed contents instead of raw bytes."""
     import base64
 
@@ -89,7 +90,21 @@ def grpcurl(request: "oip.ModelInferRequest", address: str) -> str:
     if request.parameters:
         body["parameters"] = {name: {"string_param": value.string_param} for name, value in request.parameters.items()}
     data = shlex.quote(json.dumps(body, separators=(",", ":"), ensure_ascii=False))
-    return f"grpcurl -plaintext -d {data} {address} inference.GRPCInferenceService/ModelInfer"
+    return f"grpcurl {_spoken(settings)}-d {data} {_name(settings)} inference.GRPCInferenceService/ModelInfer"
+
+
+def _name(settings: "Settings") -> str:
+    from gyrostat_common.addresses import TLS
+
+    return settings.inference_address.removeprefix(TLS)
+
+
+def _spoken(settings: "Settings") -> str:
+    """What grpcurl must be told about TLS."""
+    if _name(settings) == settings.inference_address:
+        return "-plaintext "
+    options = {"cacert": settings.tls.ca, "cert": settings.tls.certificate, "key": settings.tls.key}
+    return "".join(f"-{name} {shlex.quote(file)} " for name, file in options.items() if file)
 
 
 def _plain(answer: "Prediction", line: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import grpc
 from opentelemetry.trace import SpanKind
 
 from gyrostat_common import telemetry
+from gyrostat_common.addresses import TLS
 from gyrostat_common.rpc.context import ACTOR, MAX_MESSAGE_BYTES, remaining_s
 from gyrostat_common.rpc.status import error_from
 
@@ -119,8 +120,10 @@ async def connect(
     timeout_s: float = 10.0,
     tries: int = TRIES,
     first_delay_s: float = FIRST_DELAY_S,
+    credentials: Callable[[], grpc.ChannelCredentials] = grpc.ssl_channel_credentials,
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel for generated stubs; does not wait for the server.
+    """A channel for generated stubs, with TLS to an address such as tls://host:port; does not wait for the server.
+    `credentials` say whom to trust then and what to show; else it is whom the system trusts. Raises what they do.
 
     A unary call without a timeout gets `timeout_s`, and never more than the call that we are in has left. Streams have
     no deadline of their own. UNAVAILABLE is tried again with a jittered, growing pause if the call is a read or carries
@@ -137,7 +140,12 @@ async def connect(
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
-    async with grpc.aio.insecure_channel(address, options=options, interceptors=interceptors) as channel:
+    if address.startswith(TLS):
+        name = address.removeprefix(TLS)
+        opened = grpc.aio.secure_channel(name, credentials(), options=options, interceptors=interceptors)
+    else:
+        opened = grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    async with opened as channel:
         yield channel
 
 

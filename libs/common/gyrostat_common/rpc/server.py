@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import grpc
@@ -28,10 +29,12 @@ from gyrostat_common.rpc.health import TruthServicer
 from gyrostat_common.rpc.interceptor import CallInterceptor
 from gyrostat_common.rpc.pools import JoinedPools
 from gyrostat_common.tasks import ended
+from gyrostat_common.tls import Certificates
 
 log = telemetry.get_logger("rpc")
 GRACE_S = 10.0
 MOST_PENDING = 16_384
+HTTP2 = "h2"
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
@@ -78,6 +81,9 @@ class Transport(Protocol):
 
     def add_insecure_port(self, address: str, /) -> int:
         """Binds it; the port. Raises RuntimeError or OSError, or gives 0, when it cannot."""
+
+    def add_secure_port(self, address: str, how: Any, /) -> int:
+        """The same with TLS: `how` is credentials for gRPC's own server, an SSLContext for others."""
 
     async def start(self) -> None: ...
 
@@ -126,21 +132,24 @@ class Server:
             await self._server.stop(self._grace_s)
 
 
-def grpcio(interceptors: Sequence[grpc.aio.ServerInterceptor]) -> Transport:  # type: ignore[type-arg]
-    """gRPC's own server."""
-    return grpc.aio.server(
-        interceptors=interceptors,
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            # Calls that wait for the event loop; gRPC's own 1,000 and 3,000 cancel a burst, with no word of why.
-            ("grpc.server.max_pending_requests", MOST_PENDING),
-            ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING),
-        ],
-    )
+def grpcio(
+    interceptors: Sequence[grpc.aio.ServerInterceptor],  # type: ignore[type-arg]
+    options: Mapping[str, int] = MappingProxyType({}),
+) -> Transport:
+    """gRPC's own server, with these options beside or in place of the usual ones."""
+    return grpc.aio.server(interceptors=interceptors, options=[*(_OPTIONS | dict(options)).items()])
+
+
+_OPTIONS = {
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    "grpc.so_reuseport": 0,
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.http2.min_recv_ping_interval_without_data_ms": 10_000,
+    # Calls that wait for the event loop; gRPC's own 1,000 and 3,000 cancel a burst, with no word of why.
+    "grpc.server.max_pending_requests": MOST_PENDING,
+    "grpc.server.max_pending_requests_hard_limit": MOST_PENDING,
+}
 
 
 @asynccontextmanager
@@ -151,13 +160,15 @@ async def listen(
     deadline_s: float = 60.0,
     grace_s: float = GRACE_S,
     transport: Transports = grpcio,
+    tls: Certificates | None = None,
 ) -> AsyncIterator[Server]:
-    """Binds the address and answers health while the block runs. Raises CannotStart when the port is taken. Without an
-    address nothing is bound: for a transport that is handed its connections."""
+    """Binds the address, with TLS where there are certificates, and answers health while the block runs. Raises
+    CannotStart when the port is taken. Without an address nothing is bound: for a transport that is handed its
+    connections."""
     quiet: set[str] = set()
     server = transport([CallInterceptor(quiet, deadline_s)])
     routes = _Routes(health)
-    port = 0 if address is None else _bound(server, address)
+    port = 0 if address is None else _bound(server, address, tls)
     running = Server(port, server, health, routes, quiet, grace_s)
     health_pb2_grpc.add_HealthServicer_to_server(running.truth, server)
     server.add_generic_rpc_handlers((routes,))
@@ -181,18 +192,25 @@ async def serve(
     deadline_s: float = 60.0,
     grace_s: float = GRACE_S,
     transport: Transports = grpcio,
+    tls: Certificates | None = None,
 ) -> AsyncIterator[Server]:
     """Listens and serves at once, for what has nothing to open in between."""
     async with (
-        listen(address, health or Health(), deadline_s=deadline_s, grace_s=grace_s, transport=transport) as server,
+        listen(
+            address, health or Health(), deadline_s=deadline_s, grace_s=grace_s, transport=transport, tls=tls
+        ) as server,
         server.serving(services, pools),
     ):
         yield server
 
 
-def _bound(server: Transport, address: str) -> int:
+def _bound(server: Transport, address: str, tls: Certificates | None) -> int:
     try:
-        port = server.add_insecure_port(address)
+        if tls is None:
+            port = server.add_insecure_port(address)
+        else:
+            grpcs = isinstance(server, grpc.aio.Server)
+            port = server.add_secure_port(address, tls.credentials() if grpcs else tls.context(HTTP2))
     except (RuntimeError, OSError):
         port = 0
     if not port:

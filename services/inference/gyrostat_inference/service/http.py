@@ -5,6 +5,7 @@ replies. The protocol is aiohttp's; what it says to a broken request is JSON as 
 import asyncio
 import json
 import math
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from gyrostat_common import telemetry
 from gyrostat_common.errors import CannotStart
 from gyrostat_common.rpc.context import MAX_MESSAGE_BYTES
+from gyrostat_common.tls import Certificates
 
 log = telemetry.get_logger("rest")
 
@@ -66,6 +68,11 @@ def error(status: int, text: str, headers: Mapping[str, str] | None = None, last
     return Replied(status, json.dumps({"error": text}).encode(), dict(headers or {}), last)
 
 
+def context_of(shown: Certificates | None) -> ssl.SSLContext | None:
+    """What a connection of the twin is opened with."""
+    return None if shown is None else shown.context("http/1.1")
+
+
 @asynccontextmanager
 async def connections(answer: Answer, limits: Limits) -> AsyncIterator[Callable[[], asyncio.Protocol]]:
     """Makes the protocol of each connection, for whoever accepts them. At the end calls in flight have `grace_s`."""
@@ -78,13 +85,18 @@ async def connections(answer: Answer, limits: Limits) -> AsyncIterator[Callable[
 
 
 @asynccontextmanager
-async def listening(address: str, answer: Answer, limits: Limits) -> AsyncIterator[int]:
-    """Answers on the address while the block runs; yields the port. Raises CannotStart when the port is taken."""
+async def listening(
+    address: str, answer: Answer, limits: Limits, context: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Answers on the address while the block runs, with TLS where there is a context; yields the port. Raises
+    CannotStart when the port is taken."""
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     async with connections(answer, limits) as connection:
         try:
-            server = await loop.create_server(connection, host.strip("[]") or None, int(port), backlog=1024)
+            server = await loop.create_server(
+                connection, host.strip("[]") or None, int(port), backlog=1024, ssl=context
+            )
         except (OSError, ValueError) as failed:
             raise CannotStart(
                 f"cannot listen on {address}: stop what uses the port or choose another address"
