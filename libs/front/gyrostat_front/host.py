@@ -18,6 +18,20 @@ Lane = Callable[[Call], bool]
 log = logging.getLogger("gyrostat_front")
 
 
+class Together:
+    """While entered, for many answers at once: they leave as it ends, and not a turn of the loop later."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def __enter__(self) -> None:
+        self._host.gathering = True
+
+    def __exit__(self, *_: object) -> None:
+        self._host.gathering = False
+        self._host.flush()
+
+
 class Host:
     """One per server, used on its loop."""
 
@@ -32,16 +46,19 @@ class Host:
         """Connections that were ended for what they did, by reason."""
         self.closed = False
         """No new connections."""
+        self.gathering = False
+        """Somebody will flush before the turn ends."""
         self._written: list[Sender] = []
 
     def schedule(self, sender: Sender) -> None:
         """What the connection has written leaves at the end of this turn."""
         sender.scheduled = True
         self._written.append(sender)
-        if len(self._written) == 1:
-            self.loop.call_soon(self._flush)
+        if len(self._written) == 1 and not self.gathering:
+            self.loop.call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hands over what all connections have written."""
         written, self._written = self._written, []
         for sender in written:
             sender.scheduled = False

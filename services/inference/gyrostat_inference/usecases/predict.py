@@ -6,7 +6,7 @@ or a disk unless `strict` or `block` was asked for.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Protocol
@@ -104,6 +104,8 @@ class Predict:
         self._room = RoomQueue(answers)
         self.run_shadows, self.drain_shadows = self._shadows.run, self._shadows.drain
         turns.after = self._deliver
+        self.together: AbstractContextManager[None] = nullcontext()
+        """Entered around the answers of a turn, so that a front can send them at once."""
 
     async def answer(self, call: Call, deadline: float | None = None) -> Answer:
         """Raises one of `domain.errors`; then nothing is logged, and the failure is counted. DeadlineOver: `deadline`,
@@ -254,12 +256,13 @@ class Predict:
 
     def _hand_over(self, answered: Sequence[tuple[_Asked, Answer | Exception]]) -> None:
         now = perf_counter_ns()
-        for asked, answer in answered:
-            try:
-                if not isinstance(answer, Exception):
-                    model, seconds = asked.call.model, (now - asked.started_ns) / 1e9
-                    self._meters.answered(model, answer.version, answer.variant, "OK", seconds)
-                asked.done(answer)
-            except Exception as error:  # a caller that breaks must not take the others along
-                what = {"message": f"{asked.call.model}: an answer was not delivered", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(what)
+        with self.together:
+            for asked, answer in answered:
+                try:
+                    if not isinstance(answer, Exception):
+                        model, seconds = asked.call.model, (now - asked.started_ns) / 1e9
+                        self._meters.answered(model, answer.version, answer.variant, "OK", seconds)
+                    asked.done(answer)
+                except Exception as error:  # a caller that breaks must not take the others along
+                    what = {"message": f"{asked.call.model}: an answer was not delivered", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(what)

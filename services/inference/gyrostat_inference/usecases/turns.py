@@ -57,6 +57,7 @@ class Turns:
         self._on_loop_ns = bounds.on_loop_ms * 1e6
         self._queues: dict[str, _Queue] = {}
         self._ring: deque[_Queue] = deque()
+        self._ended: list[tuple[_Batch, Arrays, int, int]] = []
         self._backlog = Backlog()
         self._threads = Threads()
         # Not the context of whoever came first: its trace and its deadline are not the others'.
@@ -175,6 +176,7 @@ class Turns:
                 if perf_counter_ns() >= until:
                     break
         finally:
+            self._tell_all()
             self._scheduled = bool(ring)
             if ring:
                 asyncio.get_running_loop().call_soon(self._turn, context=self._context)
@@ -227,8 +229,15 @@ class Turns:
             spent = perf_counter_ns() - began
             if spent > _INLINE_NS:
                 version.counters.slow = True
+            self._ended.append((batch, arrays, began, spent))
+
+    def _tell_all(self) -> None:
+        """What came of the turn's runs, one after another: a run drives out of the cache what this needs."""
+        ended, self._ended = self._ended, []
+        for batch, arrays, began, spent in ended:
+            telling = perf_counter_ns()
             self._ran(batch, arrays, began, spent)
-            version.pace.ran(batch.size, spent, perf_counter_ns() - began)
+            batch.runs[0].version.pace.ran(batch.size, spent, spent + perf_counter_ns() - telling)
 
     def _in_a_thread(self, batch: "_Batch") -> None:
         version = batch.runs[0].version
