@@ -163,11 +163,11 @@ class Call:
         return self.inbox
 
     def keep(self) -> None:
-        """A whole request that no lane took lies where the general path looks for it."""
-        inbox = self.opened()
-        inbox.put(self.message)
-        self.connection.hold(len(self.message))
-        self.message = b""
+        """A whole request lies where the general path looks for it, and counts until it is taken or the call is
+        over."""
+        if self.inbox is None:
+            self.opened().put(self.message)
+            self.connection.hold(len(self.message))
 
     # ---- what the connection uses -----------------------------------------------------------------------------------
 

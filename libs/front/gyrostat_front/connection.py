@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from gyrostat_front import control
-from gyrostat_front.call import RESOURCE_EXHAUSTED, Call
+from gyrostat_front.call import SMALL_BYTES, Call
 from gyrostat_front.frames import (
     CONTINUATION,
     DATA,
@@ -42,7 +42,7 @@ from gyrostat_front.frames import (
 )
 from gyrostat_front.headers import Headers
 from gyrostat_front.hpack import Decoder
-from gyrostat_front.messages import Unreadable, read_message
+from gyrostat_front.messages import Unreadable, held_too_much, read_message
 from gyrostat_front.requests import answer_oddity
 from gyrostat_front.sending import Sender
 from gyrostat_front.session import STREAM_MASK, Session
@@ -190,7 +190,7 @@ class Connection(Session, asyncio.Protocol):
                     self._consent()
                 call.message = data[begin + 5 : end]
                 call.ended = True
-                self.host.offer(call)
+                (self.host.offer if length <= SMALL_BYTES else self.host.offer_large)(call)
             elif kind == DATA:
                 self._data(flags, stream, data[begin:end])
             elif kind == HEADERS:
@@ -317,7 +317,7 @@ class Connection(Session, asyncio.Protocol):
         try:
             self.hold(call.receives(payload, size, ended))
             if self.held_bytes > limits.held_bytes:
-                raise Unreadable(RESOURCE_EXHAUSTED, "too many bytes of messages wait here")
+                raise held_too_much()
         except Unreadable as error:
             call.unreadable(error)
             return

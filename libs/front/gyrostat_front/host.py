@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gyrostat_front.call import INTERNAL, Call
 from gyrostat_front.limits import Limits
+from gyrostat_front.messages import held_too_much
 
 if TYPE_CHECKING:
     from gyrostat_front.connection import Connection
@@ -75,7 +76,16 @@ class Host:
             return
         if not taken:
             call.keep()
+            call.message = b""
             self.general(call)
+
+    def offer_large(self, call: Call) -> None:
+        """The same for one whose bytes are on the books until the call is over."""
+        call.keep()
+        if call.connection.held_bytes > self.limits.held_bytes:
+            call.unreadable(held_too_much())
+        elif not call.done:  # the connection may have been ended for what all of them keep here
+            self.offer(call)
 
     def offer_parts(self, call: Call) -> None:
         """The same for one that came in parts; what is not one plain message is for the general path."""
@@ -83,8 +93,7 @@ class Host:
         if len(inbox.messages) != 1 or inbox.cut or inbox.messages[0][0]:
             self.general(call)
             return
-        call.message = inbox.take()[1]
-        call.connection.hold(-len(call.message))
+        call.message = inbox.messages[0][1]
         self.offer(call)
 
     def too_much(self, held: bool) -> None:

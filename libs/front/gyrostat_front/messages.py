@@ -80,6 +80,11 @@ class Inbox:
         return found
 
 
+def held_too_much() -> Unreadable:
+    """A connection has more here than it may."""
+    return Unreadable(8, "too many bytes of messages wait here")
+
+
 def too_large(size: int, most: int) -> Unreadable:
     """In the words of grpcio."""
     return Unreadable(8, f"Received message larger than max ({size} vs. {most})")

@@ -41,6 +41,8 @@ def test_the_same_comes_of_a_request_in_pieces(size: int):
         for byte in one:
             peer.send(bytes((byte,)))
     assert [given.message for given in peer.calls] == [b"hello" * 30]
+    assert peer.host.held_bytes == (150 if size else 0)
+    peer.calls[0].reply(b"")
     assert peer.host.held_bytes == 0
 
 
