@@ -9,6 +9,7 @@ from random import Random
 from fuzz import mutating
 from fuzz.conftest import Fuzz
 from gyrostat_inference.domain import entries
+from gyrostat_inference.domain.alike import alike
 from gyrostat_inference.domain.entries import Group
 from gyrostat_inference.store import segments
 from gyrostat_inference.store.segments import Segments
@@ -19,6 +20,8 @@ def test_a_damaged_segment_is_read_to_its_damage(fuzz: Fuzz, tmp_path: Path) -> 
     spool = a_spool(tmp_path / "good", segment_bytes=2000)
     for first in range(0, 200, 5):
         put(spool, first, 5)
+    for first in range(200, 300):
+        put(spool, first, 1)
     good = {path.name: path.read_bytes() for path in spool.folder.glob("*.seg")}
     folder = tmp_path / "bad"
 
@@ -34,9 +37,12 @@ def test_a_damaged_segment_is_read_to_its_damage(fuzz: Fuzz, tmp_path: Path) -> 
         reader, groups, seen = Segments(folder), dict[int, Group](), 0
         while found := reader.read():
             for entry in found:
-                assert entry.sequence >= seen
+                assert entry.sequence >= entry.before >= seen
                 seen = entry.sequence
-                entries.decode(entry.payload, groups)
+                payloads = [entry.payload] if entry.table is None else alike(entry.table, groups)
+                for payload in payloads:
+                    if isinstance(payload, bytes):
+                        entries.decode(payload, groups)
         reader.close()
 
     fuzz(make, read)

@@ -139,7 +139,8 @@ class Shipping:
 
     async def to_the_end(self, finish: bool = False) -> Books:
         """Until everything is acknowledged. `finish`: the writer is gone."""
-        await self.ship.resume()
+        if self.ship.idle:
+            await self.ship.resume()
         await self.once()
         if finish:
             self.ship.finish()

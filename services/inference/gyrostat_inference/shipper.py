@@ -18,13 +18,12 @@ from gyrostat_common import bus, telemetry
 from gyrostat_common.artifacts import ArtifactStore
 from gyrostat_common.bus import Producer, contract
 from gyrostat_common.clock import SystemClock
-from gyrostat_common.errors import GyrostatError
 from gyrostat_common.runtime import calm_garbage
 from gyrostat_common.settings import SettingsError
 from gyrostat_inference.events.frames import FrameSender
 from gyrostat_inference.settings import Settings
 from gyrostat_inference.store.segments import Segments
-from gyrostat_inference.store.shipping import Journal, Taken, spools
+from gyrostat_inference.store.shipping import Journal, NotesDamaged, Taken, spools
 from gyrostat_inference.store.spool import writer_alive
 from gyrostat_inference.usecases.ship import IN_FLIGHT, ShipSpool
 
@@ -63,7 +62,7 @@ class Shipper:
             journal = Journal(folder, self._partitions)
         except (Taken, FileNotFoundError):
             return
-        except OSError as error:  # tried again at the next look
+        except (OSError, NotesDamaged) as error:  # tried again at the next look
             log.error("spool_not_adopted", spool=folder.name, error=str(error))
             return
         log.info("spool_adopted", spool=folder.name, writer_alive=writer_alive(folder))
@@ -88,7 +87,7 @@ class Shipper:
             journal.retire(ship.accepted)
             gone = True
             log.info("spool_finished", spool=folder.name, rows=ship.accepted)
-        except (OSError, GyrostatError) as error:
+        except Exception as error:  # of whatever kind: the other spools go on
             log.error("spool_interrupted", spool=folder.name, error=repr(error))
         finally:
             await ship.close()
@@ -112,7 +111,7 @@ class Shipper:
                 ship.finish()
                 if ship.idle:
                     return
-            await asyncio.sleep(0 if worked else POLL_S)
+            await asyncio.sleep(0 if ship.behind else POLL_S)  # a look at each turn of the service would cost as much
 
 
 @asynccontextmanager

@@ -14,11 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
+from gyrostat.events.v1 import events_pb2 as pb
+from gyrostat_inference.domain.cuts import Cut
+from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows, decode
+from gyrostat_inference.domain.frames import FRAME_ROWS, cut
 from gyrostat_inference.store import segments, shipping
 from gyrostat_inference.store.shipping import Journal, Taken, read_books, spools
 from gyrostat_inference.store.spool import writer_alive
 from support.spools import GROUP, MemoryLog, Shipping, a_spool, put
+from support.waiting import eventually
 
 TESTS = Path(__file__).resolve().parents[2]
 
@@ -65,6 +69,25 @@ async def test_a_shipper_that_dies_before_the_acks_is_followed_by_identical_fram
     spool.close()
 
 
+async def test_what_an_older_release_has_cut_goes_out_in_its_frames(tmp_path: Path):
+    spool = a_spool(tmp_path)
+    put(spool, 0, 1000)
+    groups = {1: GROUP}
+    entry = decode(segments.Segments(spool.folder).read()[1].payload, groups)
+    assert isinstance(entry, Rows)
+    frames, _ = cut([(1, entry)], groups, most_rows=256)
+    journal = Journal(spool.folder, 3)
+    journal.write(Cut(1, 1000, 5, journal.numbering.number(frames), rows=1000))
+    journal.close()
+    put(spool, 1000, 1000)
+    log = MemoryLog()
+    books = await Shipping(spool.folder, log).to_the_end()
+    assert log.values() == list(range(2000))
+    assert [pb.PredictionLogged.FromString(value).rows for _, _, value in log.records] == [256, 256, 256, 232, 1000]
+    assert (books.logged, books.waiting) == (2000, 0)
+    spool.close()
+
+
 @pytest.mark.parametrize("killed_after", [1, 2, 5, 9])
 async def test_progress_survives_any_number_of_restarts(tmp_path: Path, killed_after: int):
     spool = a_spool(tmp_path)
@@ -86,6 +109,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+from support.waiting import eventually
 from support.spools import a_spool, put, take_in
 spool = a_spool(Path(sys.argv[1]))
 n = 0
@@ -130,6 +154,7 @@ SHIPPER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+from support.waiting import eventually
 from support.spools import MemoryLog, Shipping
 
 class FileLog(MemoryLog):
@@ -155,7 +180,7 @@ async def test_kill_9_of_the_shipper_again_and_again_logs_every_row_once(tmp_pat
     spool = a_spool(tmp_path)
     log = MemoryLog()
     for n in range(200):
-        put(spool, n * 100, 100)
+        put(spool, n * 1000, 1000)
     for stop_after in (1, 3, 10, 20):
         command = [sys.executable, "-c", SHIPPER.format(tests=str(TESTS)), str(spool.folder)]
         shipper = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
@@ -169,8 +194,8 @@ async def test_kill_9_of_the_shipper_again_and_again_logs_every_row_once(tmp_pat
                 stream, frame_no, value = line.split()
                 log.records.append((stream, int(frame_no), bytes.fromhex(value)))
     books = await Shipping(spool.folder, log).to_the_end()
-    assert log.values() == list(range(20_000))
-    assert (books.logged, books.waiting) == (20_000, 0)
+    assert log.values() == list(range(200_000))
+    assert (books.logged, books.waiting) == (200_000, 0)
     seen: dict[tuple[str, int], bytes] = {}
     for stream, frame_no, value in log.records:
         assert seen.setdefault((stream, frame_no), value) == value, "a resend is identical"
@@ -284,11 +309,11 @@ async def test_a_spool_has_one_shipper(tmp_path: Path):
 async def test_frames_that_the_broker_refuses_are_counted_and_the_rest_goes_on(tmp_path: Path):
     spool = a_spool(tmp_path)
     for n in range(6):
-        put(spool, n * 256, 256)
+        put(spool, n * FRAME_ROWS, FRAME_ROWS)
     log = MemoryLog(refuse=frozenset([("flights", 2)]))
     books = await Shipping(spool.folder, log).to_the_end()
-    assert books.dropped == {"refused": 3 * 256}
-    assert books.logged == 3 * 256
+    assert books.dropped == {"refused": 3 * FRAME_ROWS}
+    assert books.logged == 3 * FRAME_ROWS
     assert books.waiting == 0
     spool.close()
 
@@ -301,8 +326,7 @@ async def test_at_most_64_frames_are_in_flight_and_a_stream_sends_one_at_a_time(
     log = MemoryLog(gate=asyncio.Event())
     shipper = Shipping(spool.folder, log)
     stepping = asyncio.create_task(shipper.once())
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await eventually(lambda: len(log.records) == 40)
     assert log.most_in_flight <= 64
     sent = [stream for stream, _, _ in log.records]
     assert len(sent) == len(set(sent)), "the next frame of a stream waits for the ack of the one before"

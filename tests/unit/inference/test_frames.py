@@ -91,7 +91,7 @@ def test_what_is_no_entry_is_refused():
         decode(b"\x09\0\0\0\0", {})
 
 
-@given(st.lists(st.tuples(st.integers(1, 700), st.integers(1, 3)), min_size=1, max_size=20))
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 3)), min_size=1, max_size=20))
 def test_every_row_is_in_one_frame_in_order_and_no_frame_is_too_large(sizes: list[tuple[int, int]]):
     entries = numbered(*(some_rows(rows, group) for rows, group in sizes))
     frames, large = cut(entries, {n: a_group(n) for n in (1, 2, 3)})
@@ -109,7 +109,7 @@ def test_every_row_is_in_one_frame_in_order_and_no_frame_is_too_large(sizes: lis
 
 
 def test_a_split_request_keeps_its_row_numbers_and_values():
-    frames, _ = cut(numbered(some_rows(600)), {1: a_group()})
+    frames, _ = cut(numbered(some_rows(600)), {1: a_group()}, most_rows=256)
     assert [(p.first_row, p.entry.rows) for f in frames for p in f.pieces] == [(0, 256), (256, 256), (512, 88)]
     joined = b"".join(f.pieces[0].entry.columns[0] for f in frames)
     assert joined == some_rows(600).columns[0]
@@ -133,7 +133,7 @@ def test_a_row_above_64_kib_goes_out_by_digest():
 
 
 def test_partitions_take_turns_and_frames_are_numbered_without_gaps_per_stream():
-    frames, _ = cut(numbered(*[some_rows(256)] * 7), {1: a_group()})
+    frames, _ = cut(numbered(*[some_rows(256)] * 7), {1: a_group()}, most_rows=256)
     numbering = Numbering(3)
     assert [(n.partition, n.frame_no) for n in numbering.number(frames)] == [
         (0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2), (0, 3),
@@ -166,7 +166,7 @@ def test_entities_by_row_are_counted_too():
 def test_rows_without_any_column_make_a_frame():
     group = Group("production", "flights", 5, 2, "shadow", 7, "", (), ())
     entry = Rows.decode(some_rows(300, columns=[]).encode(), 0)
-    frames, _ = cut(numbered(entry), {1: group})
+    frames, _ = cut(numbered(entry), {1: group}, most_rows=256)
     message = frame_message(frames[0], Number("flights", 0, 1), Cut(1, 300, 5), Books("s"), "r")
     assert (message.rows, len(message.inputs), len(message.outputs)) == (256, 0, 0)
     assert [frame.rows for frame in frames] == [256, 44]

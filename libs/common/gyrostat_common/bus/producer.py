@@ -1,4 +1,4 @@
-"""Sends to Kafka: acks=all, idempotent, lz4. Waits out a broker that is down; is built anew after a fatal error."""
+"""Sends to Kafka: acks=all, idempotent, zstd. Waits out a broker that is down; is built anew after a fatal error."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class KafkaProducer:
             **client_options(self._kafka),
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type="zstd",
             linger_ms=10,
             max_batch_size=256 * 1024,
             max_request_size=MAX_REQUEST_BYTES,

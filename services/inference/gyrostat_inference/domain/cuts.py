@@ -30,6 +30,8 @@ class Cut:
     logged_before: int = 0
     sampled_before: int = 0
     dropped_before: Mapping[str, int] = field(default_factory=dict)
+    frame_rows: int = 256
+    """Most rows of a frame when the cut was made: what is cut again must be cut alike. Notes of old do not say it."""
 
     def books(self, spool_id: str) -> Books:
         """The books when the cut was made: the same in a resend."""

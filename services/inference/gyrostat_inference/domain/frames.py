@@ -11,11 +11,13 @@ from itertools import accumulate
 from math import prod
 from typing import NamedTuple
 
+from gyrostat_inference.domain.alike import Alike
 from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 
-FRAME_ROWS, FRAME_BYTES, ROW_BYTES = 256, 256 * 1024, 64 * 1024
+FRAME_ROWS, FRAME_BYTES, ROW_BYTES = 2048, 256 * 1024, 64 * 1024
 
 _WHOLE: frozenset[int] = frozenset()
+_BESIDE = 48  # bytes of ids and times of a row
 _WIDTH = {
     **dict.fromkeys(("BOOL", "INT8", "UINT8"), 1),
     **dict.fromkeys(("INT16", "UINT16", "FP16", "BF16"), 2),
@@ -25,10 +27,12 @@ _WIDTH = {
 
 
 class Piece(NamedTuple):
-    """Rows of one entry that lie side by side in a frame; a tuple, because most requests are one."""
+    """Rows of one entry, or of entries that are alike, that lie side by side in a frame; a tuple, because most requests
+    are one.
+    """
 
     digested: frozenset[int]  # places of columns that hold digests instead of values
-    entry: Rows
+    entry: Rows | Alike
     first_row: int
     first_sequence: int
 
@@ -68,38 +72,76 @@ class _Open:
         self.rows = self.size = 0
 
 
-def cut(entries: Iterable[tuple[int, Rows]], groups: Mapping[int, Group]) -> tuple[list[Frame], dict[str, bytes]]:
+def cut(
+    entries: Iterable[tuple[int, Rows | Alike]], groups: Mapping[int, Group], most_rows: int = FRAME_ROWS
+) -> tuple[list[Frame], dict[str, bytes]]:
     """The frames of a range, and the values that go to the artifact store by their digest.
 
     `entries` are (sequence number of the first row, rows). Rows of a group stay in order; a frame holds at most
-    FRAME_ROWS rows and about FRAME_BYTES. Groups come in the order of their first row.
+    `most_rows` rows and about FRAME_BYTES. Groups come in the order of their first row. Whether entries were read one
+    by one or as alike makes no difference to the frames.
     """
-    open_frames: dict[tuple[int, frozenset[int]], _Open] = {}
-    frames: list[Frame] = []
-    large: dict[str, bytes] = {}
-    keys = {number: (number, _WHOLE) for number in groups}
+    cutting = _Cutting(groups, most_rows)
     for first_sequence, entry in entries:
-        rows, columns, number = entry.rows, sum(map(len, entry.columns)), entry.group
-        size = columns + _beside_columns(entry)
-        if rows <= FRAME_ROWS and columns <= ROW_BYTES and size <= FRAME_BYTES:
-            pieces: Iterable[Piece] = (Piece(_WHOLE, entry, 0, first_sequence),)
+        if isinstance(entry, Rows):
+            cutting.add(first_sequence, entry)
+        elif entry.layout.column_bytes <= ROW_BYTES and _line_size(entry) <= FRAME_BYTES:
+            cutting.add_alike(first_sequence, entry)
         else:
-            pieces = _split(groups[number], first_sequence, entry, large)
-        for piece in pieces:
-            key = keys[number]
-            if piece.entry is not entry:
-                key, rows, size = (number, piece.digested), piece.entry.rows, size_of(piece.entry)
-            filling = open_frames.get(key)
-            if filling is not None and (filling.rows + rows > FRAME_ROWS or filling.size + size > FRAME_BYTES):
-                frames.append(_frame(groups[number], open_frames.pop(key)))
-                filling = None
-            if filling is None:
-                filling = open_frames[key] = _Open()
-            filling.pieces.append(piece)
-            filling.rows += rows
-            filling.size += size
-    frames += [_frame(groups[key[0]], filling) for key, filling in open_frames.items()]
-    return frames, large
+            for place, one in enumerate(entry.each()):
+                cutting.add(first_sequence + place, one)
+    return cutting.finished(), cutting.large
+
+
+class _Cutting:
+    """Frames of one range while they are being filled."""
+
+    def __init__(self, groups: Mapping[int, Group], most_rows: int) -> None:
+        self._groups, self._most_rows = groups, most_rows
+        self._open: dict[tuple[int, frozenset[int]], _Open] = {}
+        self._frames: list[Frame] = []
+        self._keys = {number: (number, _WHOLE) for number in groups}
+        self.large: dict[str, bytes] = {}
+
+    def finished(self) -> list[Frame]:
+        return self._frames + [_frame(self._groups[key[0]], filling) for key, filling in self._open.items()]
+
+    def add(self, first_sequence: int, entry: Rows) -> None:
+        columns = sum(map(len, entry.columns))
+        size = columns + _beside_columns(entry)
+        if entry.rows <= self._most_rows and columns <= ROW_BYTES and size <= FRAME_BYTES:
+            return self._put(self._keys[entry.group], Piece(_WHOLE, entry, 0, first_sequence), size)
+        for piece, part in _split(self._groups[entry.group], first_sequence, entry, self.large, self._most_rows):
+            self._put((entry.group, piece.digested), piece, size_of(part))
+
+    def add_alike(self, first_sequence: int, entry: Alike) -> None:
+        key, size, start = self._keys[entry.group], _line_size(entry), 0
+        while start < entry.rows:
+            filling = self._open.get(key)
+            rows, filled = (filling.rows, filling.size) if filling is not None else (0, 0)
+            fit = min(self._most_rows - rows, (FRAME_BYTES - filled) // size)
+            if fit <= 0:  # a fresh frame
+                fit = min(self._most_rows, FRAME_BYTES // size)
+            stop = min(entry.rows, start + fit)
+            part = entry.part(start, stop)
+            self._put(key, Piece(_WHOLE, part, 0, first_sequence + start), size * part.rows)
+            start = stop
+
+    def _put(self, key: tuple[int, frozenset[int]], piece: Piece, size: int) -> None:
+        rows, filling = piece.entry.rows, self._open.get(key)
+        if filling is not None and (filling.rows + rows > self._most_rows or filling.size + size > FRAME_BYTES):
+            self._frames.append(_frame(self._groups[key[0]], self._open.pop(key)))
+            filling = None
+        if filling is None:
+            filling = self._open[key] = _Open()
+        filling.pieces.append(piece)
+        filling.rows += rows
+        filling.size += size
+
+
+def _line_size(entry: Alike) -> int:
+    """What each of them takes in a frame."""
+    return entry.layout.column_bytes + entry.layout.said_bytes + _BESIDE
 
 
 def size_of(entry: Rows) -> int:
@@ -113,14 +155,18 @@ def _beside_columns(entry: Rows) -> int:
 
 def _said_by_row(entry: Rows) -> int:
     """Bytes that every row has beside its columns: ids, times, and names that the entry says once."""
-    return 48 + len(entry.request_id) + len(entry.traceparent) + (0 if entry.entity_by_row else len(entry.entities))
+    return (
+        _BESIDE + len(entry.request_id) + len(entry.traceparent) + (0 if entry.entity_by_row else len(entry.entities))
+    )
 
 
 def _frame(group: Group, filled: _Open) -> Frame:
     return Frame(group, filled.pieces[0].digested, tuple(filled.pieces))
 
 
-def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, bytes]) -> list[Piece]:
+def _split(
+    group: Group, first_sequence: int, entry: Rows, large: dict[str, bytes], most_rows: int
+) -> list[tuple[Piece, Rows]]:
     """The slow way, for a request that is too large for a frame or may hold a row above ROW_BYTES."""
     specs = (*group.inputs, *group.outputs)
     cells = [row_cells(spec, raw, entry.rows) for spec, raw in zip(specs, entry.columns, strict=True)]
@@ -128,7 +174,8 @@ def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, byte
     for place in digested:
         cells[place] = [_by_digest(cell, large) for cell in cells[place]]
     entities = row_cells(ColumnSpec("", "BYTES"), entry.entities, entry.rows) if entry.entity_by_row else []
-    pieces, start = [], 0
+    pieces: list[tuple[Piece, Rows]] = []
+    start = 0
     said = _said_by_row(entry)
     sizes = [
         said + sum(len(column[row]) for column in [*cells, *([entities] if entities else [])])
@@ -136,7 +183,7 @@ def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, byte
     ]
     while start < entry.rows:
         stop, total = start, 0
-        while stop < entry.rows and stop - start < FRAME_ROWS and (total + sizes[stop] <= FRAME_BYTES or stop == start):
+        while stop < entry.rows and stop - start < most_rows and (total + sizes[stop] <= FRAME_BYTES or stop == start):
             total += sizes[stop]
             stop += 1
         part = entry._replace(
@@ -144,7 +191,7 @@ def _split(group: Group, first_sequence: int, entry: Rows, large: dict[str, byte
             columns=[b"".join(column[start:stop]) for column in cells],
             entities=b"".join(entities[start:stop]) if entry.entity_by_row else entry.entities,
         )
-        pieces.append(Piece(digested, part, start, first_sequence + start))
+        pieces.append((Piece(digested, part, start, first_sequence + start), part))
         start = stop
     return pieces
 

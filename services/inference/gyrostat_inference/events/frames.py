@@ -2,21 +2,25 @@
 
 import struct
 from collections.abc import Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from operator import mul
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
 
 from gyrostat.events.v1 import events_pb2 as pb
 from gyrostat_common import telemetry
 from gyrostat_common.bus import Event, Producer
 from gyrostat_common.errors import InvalidInput
 from gyrostat_common.times import from_us
+from gyrostat_inference.domain.alike import Alike
 from gyrostat_inference.domain.books import Books
 from gyrostat_inference.domain.cuts import Cut, Number
 from gyrostat_inference.domain.entries import ColumnSpec, Rows
-from gyrostat_inference.domain.frames import Frame
+from gyrostat_inference.domain.frames import Frame, Piece
 
 SOURCE = "gyrostat-inference"
+T = TypeVar("T")
 log = telemetry.get_logger("inference.shipper")
 _BY_DIGEST = "BYTES"
 _NUMBERS = {code: struct.Struct(f"<{code}") for code in "qI"}
@@ -24,12 +28,10 @@ _NUMBERS = {code: struct.Struct(f"<{code}") for code in "qI"}
 
 def frame_message(frame: Frame, number: Number, cut: Cut, books: Books, replica: str) -> pb.PredictionLogged:
     """The record's value; the same frame gives the same bytes."""
-    group, entries = frame.group, [piece.entry for piece in frame.pieces]
-    # The same field of all entries, side by side.
-    _, rows, events, arrivals, latencies, futures, ids, request_ids, traces, _, _, parts = zip(*entries, strict=True)
-    columns = [b"".join(part) for part in zip(*parts, strict=True)]
+    group, said = frame.group, _said(frame.pieces)
     specs = [*group.inputs, *group.outputs]
-    made = [_column(s, raw, place in frame.digested) for place, (s, raw) in enumerate(zip(specs, columns, strict=True))]
+    columns = zip(specs, said.columns, strict=True)
+    made = [_column(spec, raw, place in frame.digested) for place, (spec, raw) in enumerate(columns)]
     return pb.PredictionLogged(
         stream=f"{books.spool_id}/{number.model}/{number.partition}",
         frame_no=number.frame_no,
@@ -42,20 +44,96 @@ def frame_message(frame: Frame, number: Number, cut: Cut, books: Books, replica:
         variant=group.variant,
         plan_revision=group.plan_revision,
         rollout_id=group.rollout_id,
-        rows=sum(rows),
-        prediction_ids=_by_row(ids, rows),
-        row_numbers=b"".join([_row_numbers(piece.first_row, piece.entry.rows) for piece in frame.pieces]),
-        request_ids=_texts(request_ids, rows),
-        entities=_entities(entries),
-        event_times_us=_by_row(_packed("q", events), rows),
-        arrival_times_us=_by_row(_packed("q", arrivals), rows),
-        latencies_us=_by_row(_packed("I", latencies), rows),
-        future_event_times=_bits(futures, rows),
+        rows=said.rows,
+        prediction_ids=said.ids,
+        row_numbers=said.row_numbers,
+        request_ids=_texts(said.request_ids),
+        entities=_texts(said.entities),
+        event_times_us=said.event_times,
+        arrival_times_us=said.arrival_times,
+        latencies_us=said.latencies,
+        future_event_times=_bits(said.futures),
         inputs=made[: len(group.inputs)],
         outputs=made[len(group.inputs) :],
-        traces=_traces(traces, rows),
+        traces=_traces(said.traces),
         replica=replica,
         books=books_message(books),
+    )
+
+
+class _Said(NamedTuple):
+    """What rows that lie side by side say: bytes as they stand in the record, lists with a value a row."""
+
+    rows: int
+    ids: bytes
+    row_numbers: bytes
+    event_times: bytes
+    arrival_times: bytes
+    latencies: bytes
+    futures: list[bool]
+    request_ids: list[bytes]
+    entities: list[bytes]
+    traces: list[bytes]
+    columns: list[bytes]
+
+
+def _said(pieces: Sequence[Piece]) -> _Said:
+    parts = []
+    for are_alike, together in groupby(pieces, lambda piece: isinstance(piece.entry, Alike)):
+        if are_alike:
+            parts += [_said_alike(piece.entry) for piece in together if isinstance(piece.entry, Alike)]
+        else:
+            parts.append(_said_each([*together]))
+    if len(parts) == 1:
+        return parts[0]
+    join = b"".join
+    return _Said(
+        sum(part.rows for part in parts),
+        join([part.ids for part in parts]),
+        join([part.row_numbers for part in parts]),
+        join([part.event_times for part in parts]),
+        join([part.arrival_times for part in parts]),
+        join([part.latencies for part in parts]),
+        [flag for part in parts for flag in part.futures],
+        [text for part in parts for text in part.request_ids],
+        [text for part in parts for text in part.entities],
+        [text for part in parts for text in part.traces],
+        [join(column) for column in zip(*[part.columns for part in parts], strict=True)],
+    )
+
+
+def _said_alike(entry: Alike) -> _Said:
+    return _Said(
+        entry.rows,
+        entry.prediction_ids,
+        bytes(4 * entry.rows),
+        entry.event_times,
+        entry.arrival_times,
+        entry.latencies,
+        entry.futures,
+        entry.request_ids,
+        entry.entities,
+        entry.traces,
+        entry.columns(),
+    )
+
+
+def _said_each(pieces: Sequence[Piece]) -> _Said:
+    entries: list[Rows] = [piece.entry for piece in pieces]  # type: ignore[misc]  # none that are alike
+    # The same field of all entries, side by side.
+    _, rows, events, arrivals, latencies, futures, ids, request_ids, traces, _, _, parts = zip(*entries, strict=True)
+    return _Said(
+        sum(rows),
+        _by_row(ids, rows),
+        b"".join([_row_numbers(piece.first_row, piece.entry.rows) for piece in pieces]),
+        _by_row(_packed("q", events), rows),
+        _by_row(_packed("q", arrivals), rows),
+        _by_row(_packed("I", latencies), rows),
+        _repeated(futures, rows),
+        _repeated(request_ids, rows),
+        _entities(entries),
+        _repeated(traces, rows),
+        [b"".join(part) for part in zip(*parts, strict=True)],
     )
 
 
@@ -68,6 +146,10 @@ def _packed(code: str, values: Sequence[int]) -> list[bytes]:
 def _by_row(values: Sequence[bytes], rows: Sequence[int]) -> bytes:
     """Each value as often as its entry has rows."""
     return b"".join(map(mul, values, rows))
+
+
+def _repeated(values: Sequence[T], rows: Sequence[int]) -> list[T]:
+    return list(chain.from_iterable(map(repeat, values, rows)))
 
 
 def _counted(first: int, end: int) -> bytes:
@@ -107,50 +189,45 @@ def _column(spec: ColumnSpec, raw: bytes, by_digest: bool) -> pb.Column:
     )
 
 
-def _texts(texts: Sequence[bytes], rows: Sequence[int]) -> list[str]:
-    if not any(texts):
-        return []
-    return list(chain.from_iterable(map(repeat, [text.decode() for text in texts], rows)))
+def _texts(texts: Sequence[bytes]) -> list[str]:
+    """Nothing when all are empty."""
+    return [text.decode(errors="replace") for text in texts] if any(texts) else []
 
 
-def _entities(entries: Sequence[Rows]) -> list[str]:
-    texts: list[str] = []
-    if not any(entry.entities for entry in entries):
-        return texts
+def _entities(entries: Sequence[Rows]) -> list[bytes]:
+    texts: list[bytes] = []
     for entry in entries:
         if entry.entity_by_row:
             at = 0
             for _ in range(entry.rows):
                 size = int.from_bytes(entry.entities[at : at + 4], "little")
-                texts.append(entry.entities[at + 4 : at + 4 + size].decode(errors="replace"))
+                texts.append(entry.entities[at + 4 : at + 4 + size])
                 at += 4 + size
         else:
-            texts += [entry.entities.decode()] * entry.rows
-    return texts if any(texts) else []
+            texts += [entry.entities] * entry.rows
+    return texts
 
 
-def _bits(flags: Sequence[bool], rows: Sequence[int]) -> bytes:
-    if not any(flags):
-        return b""
-    value = at = 0
-    for flag, count in zip(flags, rows, strict=True):
-        if flag:
-            value |= ((1 << count) - 1) << at
-        at += count
-    return value.to_bytes((at + 7) // 8, "little")
+def _bits(flags: Sequence[bool]) -> bytes:
+    return np.packbits(flags, bitorder="little").tobytes() if any(flags) else b""
 
 
-def _traces(traceparents: Sequence[bytes], rows: Sequence[int]) -> list[pb.RowTrace]:
-    traces: list[pb.RowTrace] = []
+def _traces(traceparents: Sequence[bytes]) -> list[pb.RowTrace]:
     if not any(traceparents):
-        return traces
-    at = 0
-    for traceparent, count in zip(traceparents, rows, strict=True):
-        if traceparent:
-            text = traceparent.decode()
-            traces += [pb.RowTrace(row=at + row, traceparent=text) for row in range(count)]
-        at += count
-    return traces
+        return []
+    texts = enumerate(text.decode(errors="replace") for text in traceparents)
+    return [pb.RowTrace(row=row, traceparent=text) for row, text in texts if text]
+
+
+def _parents(pieces: Sequence[Piece]) -> tuple[str, ...]:
+    """The traces in it, each once, in their order."""
+    found: dict[bytes, None] = {}
+    for piece in pieces:
+        if isinstance(piece.entry, Alike):
+            found |= dict.fromkeys(filter(None, piece.entry.traces))
+        elif piece.entry.traceparent:
+            found[piece.entry.traceparent] = None
+    return tuple(trace.decode(errors="replace") for trace in found)
 
 
 class Rejects(Protocol):
@@ -174,7 +251,7 @@ class FrameSender:
     async def send(self, frame: Frame, number: Number, cut: Cut, books: Books) -> None:
         """Raises InvalidInput, after putting the frame aside, when the broker will never take it."""
         message = frame_message(frame, number, cut, books, self._replica)
-        parents = tuple(dict.fromkeys(p.entry.traceparent.decode() for p in frame.pieces if p.entry.traceparent))
+        parents = _parents(frame.pieces)
         name = f"{message.stream}/{message.frame_no}"
         event = Event(
             payload=message,

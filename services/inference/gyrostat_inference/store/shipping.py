@@ -31,6 +31,10 @@ class Taken(Exception):
     """Another shipper has this spool."""
 
 
+class NotesDamaged(Exception):
+    """The notes are as they were written, and contradict each other: only a person can say what was sent."""
+
+
 class Journal:
     """A shipper's notebook on one spool; holding it is holding the spool."""
 
@@ -53,7 +57,11 @@ class Journal:
         except OSError:
             os.close(self._lock)
             raise
-        self._size = self._replay()
+        try:
+            self._size = self._replay()
+        except (LookupError, TypeError, ValueError) as error:
+            self.close()
+            raise NotesDamaged(f"{CUTS} of {folder.name} does not add up: {error!r}") from error
 
     def _replay(self) -> int:
         """Takes in what is there; cuts off a torn tail. Returns the size of what is good."""

@@ -13,17 +13,18 @@ from typing import Protocol
 from gyrostat_common.clock import Clock
 from gyrostat_common.errors import InvalidInput
 from gyrostat_inference.domain import frames as framing
+from gyrostat_inference.domain.alike import Alike, Table, alike
 from gyrostat_inference.domain.books import Books, added
 from gyrostat_inference.domain.cuts import Cut, Number, Numbering, Progress
 from gyrostat_inference.domain.entries import Counted, Group, NoEntry, Rows, decode
 from gyrostat_inference.domain.frames import Frame
 
-CUT_ROWS, CUT_BYTES, CUT_AFTER_S, IN_FLIGHT = 4096, 1024 * 1024, 0.2, 64
+CUT_ROWS, CUT_BYTES, CUT_AFTER_S, IN_FLIGHT = 16_384, 2 * 1024 * 1024, 0.2, 64
 CORRUPT, REFUSED = "corrupt", "refused"
 
 
 class SpoolEntry(Protocol):
-    """An entry as the store reads it."""
+    """An entry as the store reads it, or many of one row each and of one length: then `table` has a payload a line."""
 
     @property
     def sequence(self) -> int: ...
@@ -31,6 +32,11 @@ class SpoolEntry(Protocol):
     def before(self) -> int: ...
     @property
     def payload(self) -> bytes: ...
+    @property
+    def table(self) -> Table | None: ...
+    def parted(self, sequence: int) -> "tuple[SpoolEntry, SpoolEntry]":
+        """Of many: those up to `sequence`, and the others."""
+        ...
 
 
 class Reader(Protocol):
@@ -70,7 +76,7 @@ class Sender(Protocol):
 class _Range:
     """What was read since the last cut."""
 
-    rows: list[tuple[int, Rows]] = field(default_factory=list)
+    rows: list[tuple[int, Rows | Alike]] = field(default_factory=list)
     end: int = 0
     count: int = 0
     bytes: int = 0
@@ -117,12 +123,17 @@ class ShipSpool:
         """Everything that was read is settled."""
         return self._range.empty and not self._open and not self._queue
 
+    @property
+    def behind(self) -> bool:
+        """More was read already than a cut may hold."""
+        return bool(self._queue)
+
     async def resume(self) -> None:
         """Sends again what was cut and not settled: the same frames, under the same numbers."""
         for cut in list(self._notebook.unsettled):
             self._take(cut.end)
             self._range.end = cut.end
-            frames, large = framing.cut(self._range.rows, self._groups)
+            frames, large = framing.cut(self._range.rows, self._groups, cut.frame_rows)
             if (len(frames), self._range.count) != (len(cut.numbers), cut.rows):
                 frames, large = [], {}  # the disk has lost rows of it: nothing that could go out would be the same
             await self._send(cut, frames, large)
@@ -149,37 +160,70 @@ class ShipSpool:
         took = False
         while self._queue or self._read():
             full = self._range.count >= CUT_ROWS or self._range.bytes >= CUT_BYTES
-            if full if until is None else self._queue[-1].sequence > until:
+            if full if until is None else not self._reaches(until):
                 break
-            self._add(self._queue.pop())
+            found = self._queue.pop()
+            if found.table is None:
+                self._add(found.sequence, found.payload)
+            else:
+                self._add_table(found.before, found.table)
             took = True
         return took
+
+    def _reaches(self, until: int) -> bool:
+        """Whether the next goes up to `until`; of a run only that part stays next."""
+        following = self._queue[-1]
+        if following.sequence <= until:
+            return True
+        if following.table is not None and following.before < until:
+            self._queue[-1:] = reversed(following.parted(until))
+            return True
+        return False
 
     def _read(self) -> bool:
         self._queue = list(reversed(self._reader.read()))
         return bool(self._queue)
 
-    def _add(self, entry: SpoolEntry) -> None:
-        span = self._range
+    def _add_table(self, sequence: int, table: Table) -> None:
+        """Payloads of one row each, behind the row `sequence`."""
+        for part in alike(table, self._groups):
+            if isinstance(part, bytes):
+                sequence += 1
+                self._add(sequence, part)
+            else:
+                sequence += part.rows
+                self._count(sequence, part, part.table.size)
+
+    def _add(self, sequence: int, payload: bytes) -> None:
         try:
-            said = decode(entry.payload, self._groups)
+            said = decode(payload, self._groups)
         except NoEntry:
-            said = Counted(max(entry.sequence - span.end, 0), CORRUPT)
-        if said is None:
-            return
+            said = Counted(max(sequence - self._range.end, 0), CORRUPT)
+        if said is not None:
+            self._count(sequence, said, len(payload))
+
+    def _count(self, sequence: int, said: Rows | Alike | Counted, size: int) -> None:
+        """What ends at `sequence`; rows that should stand in front of it and do not are lost. What says more rows than
+        there are numbers since the last is a copy of something, or nonsense.
+        """
+        span = self._range
+        if sequence - said.rows < span.end:
+            said = Counted(max(sequence - span.end, 0), CORRUPT)
+            if not said.rows:
+                return
         if span.empty:
             span.since = asyncio.get_running_loop().time()
-        if entry.sequence - said.rows > span.end:
-            span.drop(entry.sequence - said.rows - span.end, CORRUPT)
-        if isinstance(said, Rows):
-            span.rows.append((entry.sequence - said.rows + 1, said))
+        if sequence - said.rows > span.end:
+            span.drop(sequence - said.rows - span.end, CORRUPT)
+        if not isinstance(said, Counted):
+            span.rows.append((sequence - said.rows + 1, said))
             span.count += said.rows
-            span.bytes += len(entry.payload)
+            span.bytes += size
         elif said.reason:
             span.drop(said.rows, said.reason)
         else:
             span.sampled_out += said.rows
-        span.end = entry.sequence
+        span.end = sequence
 
     async def _cut(self) -> None:
         """Numbers the frames of the present range, writes that down, and sends them."""
@@ -197,6 +241,7 @@ class ShipSpool:
             logged_before=progress.logged,
             sampled_before=progress.sampled_out + sum(earlier.sampled_out for earlier in pending),
             dropped_before=reduce(added, (earlier.dropped for earlier in pending), progress.dropped),
+            frame_rows=framing.FRAME_ROWS,
         )
         await asyncio.to_thread(self._notebook.write, cut)
         await self._send(cut, frames, large)
