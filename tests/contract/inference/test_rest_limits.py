@@ -83,6 +83,18 @@ async def test_a_bomb_is_not_unpacked(small: Doors) -> None:
     assert b" 413 " in said[:40]
 
 
+@pytest.mark.parametrize(("packing", "body", "status"), [(b"gzip", b"no gzip", b"400"), (b"br", b"whatever", b"415")])
+async def test_a_body_that_is_not_packed_as_it_says_costs_a_line_for_its_caller_and_none_of_the_log(
+    small: Doors, caplog: pytest.LogCaptureFixture, packing: bytes, body: bytes, status: bytes
+) -> None:
+    said = await raw(
+        small.rest_port, HEAD + b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s" % (packing, len(body), body)
+    )
+    assert said.split(b" ", 2)[1] == status
+    assert b'{"error": "' in said
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /v2 HT", b"GET /v2 HTTP/1.1\r\nHost: x\r\n"])
 async def test_who_sends_nothing_or_half_a_head_is_not_waited_for(small: Doors, sent: bytes) -> None:
     assert await raw(small.rest_port, sent) == b""

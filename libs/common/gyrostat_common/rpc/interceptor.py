@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import grpc
 from opentelemetry.trace import Span, SpanKind
@@ -37,6 +37,29 @@ def span_attributes(method: str) -> dict[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
 
+class SpanWords(Protocol):
+    """What spans say of calls, in the words of the protocol that brought them."""
+
+    def begun(self, method: str, context: Any) -> tuple[str, Mapping[str, str]]:
+        """The span's name, and what is known from the beginning."""
+
+    def over(self, code: grpc.StatusCode) -> Mapping[str, int]:
+        """How it ended."""
+
+
+class GrpcSpan:
+    """gRPC's."""
+
+    def begun(self, method: str, context: Any) -> tuple[str, Mapping[str, str]]:
+        return method, span_attributes(method)
+
+    def over(self, code: grpc.StatusCode) -> Mapping[str, int]:
+        return {"rpc.grpc.status_code": code.value[0]}
+
+
+GRPC_SPAN = GrpcSpan()
+
+
 class Aborted(Exception):
     """Carries a status out of the block that observes the call."""
 
@@ -45,8 +68,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """`quiet` methods (full names without the leading slash) are logged only when they fail. `most_s` is the deadline
     of a unary call that brings none."""
 
-    def __init__(self, quiet: Set[str] = frozenset(), most_s: float = MOST_S) -> None:
-        self._quiet, self._most_s = quiet, most_s
+    def __init__(self, quiet: Set[str] = frozenset(), most_s: float = MOST_S, words: SpanWords = GRPC_SPAN) -> None:
+        self._quiet, self._most_s, self._words = quiet, most_s, words
         self._wrapped: dict[str, tuple[Any, Handler]] = {}
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler:
@@ -95,7 +118,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return self._answering_once(method, behaviour, limited=False)
 
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
-            call = _Call(method, context, method in self._quiet)
+            call = _Call(method, context, method in self._quiet, self._words)
             replies = cast(AsyncIterator[Any], behaviour(request, context))
             try:
                 while True:
@@ -121,7 +144,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     @contextmanager
     def _observed(self, method: str, context: Context) -> Iterator[_Call]:
-        call = _Call(method, context, method in self._quiet)
+        call = _Call(method, context, method in self._quiet, self._words)
         error: BaseException | None = None
         try:
             with call.current(), tracing.current(call.span):
@@ -141,13 +164,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 class _Call:
     """One call: its caller, deadline, outcome."""
 
-    def __init__(self, method: str, context: Context, quiet: bool) -> None:
-        self._method, self._context, self._quiet = method, context, quiet
+    def __init__(self, method: str, context: Context, quiet: bool, words: SpanWords) -> None:
+        self._method, self._context, self._quiet, self._words = method, context, quiet, words
         self._started = asyncio.get_running_loop().time()
         metadata = dict(context.invocation_metadata() or ())
         self.actor = str(metadata.get(ACTOR) or ANONYMOUS)
         traceparent = str(metadata.get("traceparent") or "")
-        self.span = tracing.start(method, SpanKind.SERVER, traceparent, (), span_attributes(method))
+        name, attributes = words.begun(method, context)
+        self.span = tracing.start(name, SpanKind.SERVER, traceparent, (), attributes)
         remaining: float | None = context.time_remaining()
         self._deadline = None if remaining is None else self._started + remaining
         self._error: BaseException | None = None
@@ -185,7 +209,7 @@ class _Call:
         """Counts and logs the call and ends its span."""
         self._error = error
         code = self._code()
-        end_span(self.span, code, error)
+        end_span(self.span, code, error, self._words)
         took = asyncio.get_running_loop().time() - self._started
         calls_seconds.labels(self._method, code.name).observe(took)
         if self._quiet and (error is None or code is grpc.StatusCode.CANCELLED):
@@ -202,10 +226,10 @@ class _Call:
         await self._context.abort(*status_of(self._method, error))
 
 
-def end_span(span: Span, code: grpc.StatusCode, error: BaseException | None) -> None:
+def end_span(span: Span, code: grpc.StatusCode, error: BaseException | None, words: SpanWords = GRPC_SPAN) -> None:
     """Says in the span how the call ended, and ends it; nothing to do where none is recorded."""
     if span.is_recording():
-        span.set_attribute("rpc.grpc.status_code", code.value[0])
+        span.set_attributes(words.over(code))
         if error is not None:
             tracing.failed(span, error)
         span.end()

@@ -20,6 +20,7 @@ from gyrostat_common import telemetry
 from gyrostat_common.errors import CannotStart
 from gyrostat_common.rpc.context import MAX_MESSAGE_BYTES
 from gyrostat_common.tls import Certificates
+from gyrostat_inference.service.packing import ACCEPTED, NotPacked, packing, unpacked
 
 log = telemetry.get_logger("rest")
 
@@ -48,6 +49,9 @@ class Asked:
     parts: tuple[str, ...]
     headers: Mapping[str, str]
     body: bytes = b""
+    scheme: str = "http"
+    route: str = ""
+    """The pattern of the path, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def _connection(served: web.Server, limits: Limits) -> asyncio.Protocol:
         max_field_size=limits.line_bytes,
         max_headers=limits.headers,
         lingering_time=1.0,
+        auto_decompress=False,  # aiohttp would unpack on the loop, and go on beyond every limit
     )
 
 
@@ -215,13 +220,22 @@ async def _read_and_answered(
     too_large = error(413, f"the body is larger than {limits.body_bytes} bytes", last=True)
     if declared is not None and declared > limits.body_bytes:
         return too_large
+    try:
+        packed = packing(request.headers.get("Content-Encoding"))
+    except LookupError as unknown:
+        text = f"Content-Encoding {str(unknown)[:40]} is not taken; gzip and deflate are"
+        return error(415, text, {"Accept-Encoding": ", ".join(ACCEPTED)}, last=True)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await _go_on(request)
     try:
         async with asyncio.timeout(limits.body_s):
             body = await _body(request, limits.body_bytes, take)
+            if packed and body and not isinstance(body, int):
+                body = await unpacked(body, packed, limits.body_bytes, take)
     except TimeoutError:
         return error(408, f"the body was not there within {limits.body_s:g} s", last=True)
+    except NotPacked as failed:
+        return error(400, f"the body cannot be read: {failed}", last=True)
     except web.RequestPayloadError as failed:
         return error(400, f"the body cannot be read: {str(failed.__cause__ or failed)[:200]}", last=True)
     if isinstance(body, int):
@@ -229,11 +243,11 @@ async def _read_and_answered(
         return busy if body <= limits.body_bytes else too_large
     path = request.rel_url.raw_path
     parts = tuple(unquote(part) for part in path.strip("/").split("/"))
-    return await answer(Asked(request.method, parts, request.headers, body))
+    return await answer(Asked(request.method, parts, request.headers, body, request.scheme))
 
 
 async def _body(request: web.BaseRequest, most_bytes: int, take: Callable[[int], bool]) -> bytes | int:
-    """The body, or its size so far when there is more than it or all may have; decompression stops there too."""
+    """The body as it came, or its size so far when there is more than it or all may have."""
     if not request.body_exists:
         return b""
     body = bytearray()

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import grpc
@@ -64,7 +64,8 @@ class _Refused(Exception):
 class _Context:
     """What the interceptor and the service see of a call."""
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    def __init__(self, asked: Asked) -> None:
+        headers, self.asked = asked.headers, asked
         self._metadata = [(name.lower(), _clean(value)) for name, value in headers.items() if _ours(name)]
         within_s = _within_s(headers.get(TIMEOUT_MS))
         self._ends_at = None if within_s is None else asyncio.get_running_loop().time() + within_s
@@ -85,6 +86,23 @@ class _Context:
         raise _Refused(code, details, dict(trailing))
 
 
+class HttpSpan:
+    """What the span of a call says here: a request of HTTP, in OpenTelemetry's words for it."""
+
+    def begun(self, method: str, context: Any) -> tuple[str, dict[str, str]]:
+        asked: Asked = context.asked
+        return f"{asked.method} {asked.route}", {
+            "http.request.method": asked.method,
+            "http.route": asked.route,
+            "url.path": f"/{'/'.join(asked.parts)}",
+            "url.scheme": asked.scheme,
+            "network.protocol.version": "1.1",
+        }
+
+    def over(self, code: grpc.StatusCode) -> dict[str, int]:
+        return {"http.response.status_code": 200 if code is grpc.StatusCode.OK else _STATUS.get(code, 500)}
+
+
 class Rest:
     """The doors of the twin: `answer` is what HTTP calls. Until `serving`, and after it, only health is answered."""
 
@@ -97,7 +115,7 @@ class Rest:
     @asynccontextmanager
     async def serving(self, service: InferenceService) -> AsyncIterator[None]:
         """Lets calls in while the block runs and the process answers. At the end those in flight finish."""
-        interceptor = CallInterceptor({f"{oip.SERVICE}/{name}" for name in QUIET}, MOST_S)
+        interceptor = CallInterceptor({f"{oip.SERVICE}/{name}" for name in QUIET}, MOST_S, HttpSpan())
         for name in _RPCS:
             self._calls[name] = await _behind(interceptor, name, getattr(service, name))
         try:
@@ -130,7 +148,7 @@ class Rest:
         for wanted, pattern, handle in _ROUTES:
             names = _matched(pattern, asked.parts)
             if names is not None and wanted == method:
-                return await handle(self, asked, names)
+                return await handle(self, replace(asked, route=f"/{'/'.join(pattern)}"), names)
             if names is not None:
                 methods.append(wanted)
         if methods:
@@ -143,7 +161,7 @@ class Rest:
         """The reply of an RPC to the message that `make` gives. Raises _Refused, GyrostatError."""
         if name not in self._calls or not self._health.answering:
             raise Unavailable(f"not now: {self._health.look().reason}")
-        return await self._calls[name](make, _Context(asked.headers))
+        return await self._calls[name](make, _Context(asked))
 
     def not_ready(self) -> str | None:
         """Why the process wants no traffic; None while it does."""
