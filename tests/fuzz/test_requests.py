@@ -78,11 +78,18 @@ def test_a_request_known_by_its_head_is_understood_as_if_it_were_read(fuzz: Fuzz
         tensors = {name: (t.datatype, t.shape, t.raw, repr(t.values.tolist())) for name, t in call.tensors.items()}
         return call.model, call.version, call.request_id, call.entity, call.event_time_us, list(call.outputs), tensors
 
+    def understood(request: oip.ModelInferRequest, message: bytes) -> Call:
+        return known.known(message, lambda _: "") or known.call_of(request, message, lambda _: "")
+
     def read(message: bytes) -> None:
-        request = oip.ModelInferRequest.FromString(message)
+        try:
+            request = oip.ModelInferRequest.FromString(message)
+        except DecodeError:
+            assert known.known(message, lambda _: "") is None
+            raise
         expected = said(lambda: call_of(request, ()))
-        for _ in range(2):  # the second time its head is known
-            assert said(lambda: known.call_of(request, message, lambda _: "")) == expected
+        for _ in range(3):  # the second time its head is known, the third time its length too
+            assert said(lambda: understood(request, message)) == expected
 
     fuzz(make, read, DecodeError)
 

@@ -240,10 +240,9 @@ async def test_an_answer_that_cannot_be_encoded_is_a_fault_of_ours():
     assert (await through(scripted(broken), FrontCall(a_message())))[:2] == (13, "internal error")
 
 
-async def test_bytes_that_are_no_message_are_left_to_the_general_path():
-    call = FrontCall(b"\xff\xff")
-    assert not a_lane(Bench(a_plan()))(call)
-    assert not call.ended
+async def test_bytes_that_are_no_message_are_an_invalid_argument():
+    ended = await through(a_lane(Bench(a_plan())), FrontCall(b"\xff\xff"))
+    assert (ended[0], ended[1][:36]) == (3, "the message is no ModelInferRequest:")
 
 
 async def test_a_sampled_call_is_recorded_as_the_general_path_records_it():

@@ -37,10 +37,17 @@ class _Head(NamedTuple):
     form: Form
     texts: tuple[tuple[int, str, str], ...]
     """Of the inputs of BYTES: place, name, and how messages call it."""
+    raws: tuple[tuple[bytes, int], ...]
+    """How each of the raw contents begins in a message, and its size, where sizes do not depend on the values."""
 
 
-_Split = tuple[bytes, bool, bool]
-"""A head, whether an id stood before it was cut out, and whether parameters did."""
+class _Places(NamedTuple):
+    """Where id, parameters and raw contents begin and end in a message: what is left is its head."""
+
+    start: int
+    after_id: int
+    after: int
+    end: int
 
 
 class Decoder:
@@ -49,6 +56,38 @@ class Decoder:
     def __init__(self, models: LiveModels, ids: Uuids, most_heads: int = MOST_HEADS) -> None:
         self._models, self._ids, self._most_heads = models, ids, most_heads
         self._heads: dict[bytes, _Head] = {}
+        self._tails: dict[tuple[bytes, int], int] = {}
+        """By what stands before the id and how long all is behind the parameters: how many bytes are raw contents."""
+
+    def known(self, message: bytes, header: Callable[[str], str], traceparent: str = "") -> Call | None:
+        """The same as `call_of`, without protobuf; None: only that can tell."""
+        began = perf_counter_ns()
+        ids = _ids(message)
+        if ids is None:
+            return None
+        start, after_id, after = ids
+        tail = self._tails.get((message[:start], len(message) - after))
+        if tail is None:
+            return None
+        at = len(message) - tail
+        head = self._heads.get(message[:start] + message[after:at])
+        if head is None or at < after:
+            return None
+        raws = []
+        for begin, size in head.raws:
+            first = at + len(begin)
+            if message[at:first] != begin:
+                return None
+            at = first + size
+            raws.append(message[first:at])
+        if at != len(message):
+            return None
+        try:
+            request_id = message[start + 2 : after_id].decode() if after_id > start else ""
+            request = oip.ModelInferRequest.FromString(message[after_id:after]) if after > after_id else None
+        except (UnicodeDecodeError, DecodeError):
+            return None
+        return self._made(request, request_id, raws, head, header, traceparent, began)
 
     def call_of(
         self, request: oip.ModelInferRequest, message: bytes, header: Callable[[str], str], traceparent: str = ""
@@ -56,38 +95,42 @@ class Decoder:
         """The same as `decoding.call_of`, with the same errors. `message` is what `request` was parsed from, `header` a
         value of the call's metadata, `traceparent` that of the call's span if it is recorded.
         """
+        began = perf_counter_ns()
         raws = list(request.raw_input_contents)
-        split = _split(message, raws) if raws else None
-        if split is not None and (known := self._heads.get(split[0])) is not None:
-            call = self._known(request, raws, known, split, header, traceparent)
+        places = _split(message, raws) if raws else None
+        key = b"" if places is None else message[: places.start] + message[places.after : places.end]
+        if places is not None and (head := self._heads.get(key)) is not None and _as_long(raws, head.form.sizes):
+            if head.raws:
+                self._find(message, places)
+            given = request if places.after > places.after_id else None
+            call = self._made(given, request.id, raws, head, header, traceparent, began)
             if call is not None:
                 return call
         live = self._models.get(request.model_name)
         metadata = [(ENTITY_METADATA, entity)] if (entity := header(ENTITY_METADATA)) else ()
         call = call_of(request, metadata, None if live is None else live.max_rows, traceparent)
-        if split is not None and split[0] not in self._heads:
-            self._learn(split[0])
+        if places is not None and key not in self._heads:
+            self._learn(key)
+            if key in self._heads and self._heads[key].raws:
+                self._find(message, places)
         return call
 
-    def _known(
+    def _made(
         self,
-        request: oip.ModelInferRequest,
+        request: oip.ModelInferRequest | None,
+        request_id: str,
         raws: list[bytes],
         head: _Head,
-        split: _Split,
         header: Callable[[str], str],
         traceparent: str,
+        began: int,
     ) -> Call | None:
-        """None: something is unusual, or wrong."""
-        began = perf_counter_ns()
-        model, version, form, texts = head
-        given = parameters.ours(request) if split[2] else _NOTHING
+        """`request` has the parameters, if there are any. None: something is unusual, or wrong."""
+        model, version, form, texts, _ = head
+        given = _NOTHING if request is None else parameters.ours(request)
         live = self._models.get(model)
         if live is not None and live.max_rows is not None and form.rows > live.max_rows:
             return None
-        if not _as_long(raws, form.sizes):
-            return None
-        request_id = request.id if split[1] else ""
         if "\0" in request_id:
             return None
         arrived_ns = time_ns()
@@ -108,6 +151,12 @@ class Decoder:
             form.outputs, traceparent, perf_counter_ns() - began, form,
         )  # fmt: skip
 
+    def _find(self, message: bytes, places: _Places) -> None:
+        """Makes requests of this length known without protobuf."""
+        if len(self._tails) >= self._most_heads:
+            self._tails.clear()
+        self._tails[message[: places.start], len(message) - places.after] = len(message) - places.end
+
     def _learn(self, head: bytes) -> None:
         """Keeps what a head says, if that is all: the request that it came from was understood."""
         if len(head) > LONGEST_HEAD:
@@ -127,7 +176,8 @@ class Decoder:
         )
         if len(self._heads) >= self._most_heads:
             self._heads.clear()
-        self._heads[head] = _Head(alone.model_name, alone.model_version, form, texts)
+        raws = () if texts else tuple((begins(_RAW, size), size) for size in form.sizes)
+        self._heads[head] = _Head(alone.model_name, alone.model_version, form, texts, raws)
 
 
 def _as_long(raws: list[bytes], sizes: list[int]) -> bool:
@@ -150,8 +200,8 @@ def _read(form: Form, raws: list[bytes], texts: tuple[tuple[int, str, str], ...]
     return made
 
 
-def _split(message: bytes, raws: list[bytes]) -> _Split | None:
-    """The message without id, parameters and raw contents, where these stand in the usual places; else None.
+def _split(message: bytes, raws: list[bytes]) -> _Places | None:
+    """Where the message has id, parameters and raw contents, if these stand in the usual places; else None.
 
     Both ends are walked record by record, and a head is known only after it was read by itself: so nothing that is
     left out can be anything else than it is taken for.
@@ -163,6 +213,12 @@ def _split(message: bytes, raws: list[bytes]) -> _Split | None:
         if message[end - len(begin) : end] != begin:
             return None
         end -= len(begin)
+    ids = _ids(message)
+    return None if ids is None or ids[2] > end else _Places(*ids, end)
+
+
+def _ids(message: bytes) -> tuple[int, int, int] | None:
+    """Where the id begins, where it ends and parameters begin, and where those end; None where they are not short."""
     try:
         start = _past(message, 0) if message[0] == _MODEL else 0
         if message[start] == _VERSION:
@@ -172,8 +228,7 @@ def _split(message: bytes, raws: list[bytes]) -> _Split | None:
             after = _past(message, after)
     except IndexError:
         return None
-    head = message[:start] + message[after:end] if after > start else message[:end]
-    return head, after_id > start, after > after_id
+    return start, after_id, after
 
 
 def _past(message: bytes, at: int) -> int:

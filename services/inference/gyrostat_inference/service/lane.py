@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.trace import Span
 
 from gyrostat_common import oip, telemetry
+from gyrostat_common.errors import InvalidInput
 from gyrostat_common.ids import Uuids
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS
 from gyrostat_common.rpc.interceptor import (
@@ -71,11 +72,7 @@ class InferLane:
         self.well = calls_seconds.labels(METHOD, grpc.StatusCode.OK.name)
 
     def __call__(self, call: Call) -> bool:
-        """False: the general path must take the call; nothing has happened to it."""
-        try:
-            request = oip.ModelInferRequest.FromString(call.message)
-        except DecodeError:
-            return False
+        """Takes every call."""
         began = self.now()
         span, traceparent = None, call.header("traceparent")
         if tracing.chosen(traceparent):
@@ -83,9 +80,13 @@ class InferLane:
             traceparent = tracing.traceparent_of(span.get_span_context())
         else:
             traceparent = ""
-        waiting = _Waiting(self, call, request, began, span)
+        waiting = _Waiting(self, call, began, span)
         try:
-            asked = waiting.asked = self._decoder.call_of(request, call.message, call.header, traceparent)
+            asked = self._decoder.known(call.message, call.header, traceparent)
+            if asked is None:
+                waiting.request = read(call.message)
+                asked = self._decoder.call_of(waiting.request, call.message, call.header, traceparent)
+            waiting.asked = asked
         except Exception as error:  # the caller gets its status, the log the rest
             waiting.failed(error)
         else:
@@ -94,15 +95,22 @@ class InferLane:
         return True
 
 
+def read(message: bytes) -> oip.ModelInferRequest:
+    """Raises InvalidInput."""
+    try:
+        return oip.ModelInferRequest.FromString(message)
+    except DecodeError as error:
+        raise InvalidInput(f"the message is no ModelInferRequest: {error}") from error
+
+
 class _Waiting:
     """A call that waits for its answer, and what comes of it."""
 
     __slots__ = ("asked", "began", "call", "lane", "over", "request", "span")
 
-    def __init__(
-        self, lane: InferLane, call: Call, request: oip.ModelInferRequest, began: float, span: Span | None
-    ) -> None:
-        self.lane, self.call, self.request, self.began, self.span = lane, call, request, began, span
+    def __init__(self, lane: InferLane, call: Call, began: float, span: Span | None) -> None:
+        self.lane, self.call, self.began, self.span = lane, call, began, span
+        self.request: oip.ModelInferRequest | None = None  # of a usual one nobody needs it
         self.over = False
         self.asked: calls.Call
 

@@ -32,16 +32,19 @@ class Replies:
         self._most = most_prepared
         self._prepared: dict[tuple[Any, ...], _Prepared] = {}
 
-    def encoded(self, request: oip.ModelInferRequest, call: Call, answer: Answer) -> bytes:
-        """The message that `decoding.reply_of` makes, with its records perhaps in another order."""
+    def encoded(self, request: oip.ModelInferRequest | None, call: Call, answer: Answer) -> bytes:
+        """The message that `decoding.reply_of` makes, with its records perhaps in another order. Of a call that has a
+        form the request is not needed: it was raw.
+        """
         form = call.form
         if form is None:
+            assert request is not None
             return reply_of(request, call, answer).SerializeToString()
         version, variant, revision, outputs = answer
         key = (form, version, variant, revision, *[output.shape for output in outputs])
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepare(key, request, call, answer)
+            prepared = self._prepare(key, call, answer)
         uid = call.prediction_id.hex()
         text = f"{uid[:8]}-{uid[8:12]}-{uid[12:16]}-{uid[16:20]}-{uid[20:]}".encode()
         parts = [prepared.before, text, prepared.behind]
@@ -53,8 +56,9 @@ class Replies:
             parts += (begins(_RAW, len(raw)), raw)
         return b"".join(parts)
 
-    def _prepare(self, key: tuple[Any, ...], request: oip.ModelInferRequest, call: Call, answer: Answer) -> _Prepared:
-        reply = reply_of(request, call._replace(request_id="", prediction_id=_MARK.bytes), answer)
+    def _prepare(self, key: tuple[Any, ...], call: Call, answer: Answer) -> _Prepared:
+        raw = oip.ModelInferRequest()
+        reply = reply_of(raw, call._replace(request_id="", prediction_id=_MARK.bytes), answer)
         del reply.raw_output_contents[:]
         before, _, behind = reply.SerializeToString().partition(str(_MARK).encode())
         if len(self._prepared) >= self._most:
