@@ -10,7 +10,6 @@ import gzip
 import logging
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -34,6 +33,7 @@ ONE, LANE = "/test.Bytes/One", "/test.Bytes/Lane"
 LIMITS = Limits(message_bytes=65_536, held_bytes=262_144, unsent_bytes=65_536, streams=20)
 MESSAGE_BYTES = 4096
 SMALLEST_FRAME = 16_384
+LIST_BYTES = 8192
 
 
 class Faulty(AssertionError):
@@ -163,15 +163,19 @@ def _frames_that_may_be(raw: bytes) -> None:
 
 
 def header_blocks(given: bytes) -> None:
-    """Blocks of one connection, each behind two bytes of length, for our decoder and for another one's."""
-    ours, other, at = Decoder(1 << 20), hpack.Decoder(max_header_list_size=1 << 30), 0
+    """Blocks of one connection, each behind two bytes of length, for our decoder, for one that remembers nothing of
+    those before, and for another implementation's."""
+    ours, forgetful, other = Decoder(LIST_BYTES), Decoder(LIST_BYTES), hpack.Decoder(max_header_list_size=1 << 30)
+    at = 0
     while at + 2 <= len(given):
         size = int.from_bytes(given[at : at + 2], "big")
         raw = given[at + 2 : at + 2 + size]
         at += 2 + size
         mine, theirs = _ours(ours, raw), _theirs(other, raw)
-        if isinstance(mine, Headers):
-            _read(mine)
+        forgetful.rest()
+        plainly = _ours(forgetful, raw)
+        if _told(mine) != _told(plainly):
+            raise Faulty(f"{raw.hex()}: {_told(mine)}, and by itself {_told(plainly)}")
         if not _agree(mine, theirs):
             raise Faulty(f"{raw.hex()}: ours {getattr(mine, 'pairs', mine)!r}, theirs {theirs!r}")
         if not isinstance(mine, Headers):
@@ -201,12 +205,17 @@ def _agree(mine: Headers | str, theirs: list[tuple[bytes, bytes]] | str) -> bool
     return mine.large or [(name.encode("latin-1"), value) for name, value in mine.pairs] == theirs
 
 
-def _read(headers: Headers) -> None:
+def _told(headers: Headers | str) -> object:
     """All that anybody asks of headers."""
-    headers.malformed()
-    headers.text("x")
-    with suppress(ValueError):
-        headers.metadata()
+    if isinstance(headers, str):
+        return True  # which fault is told first is no promise
+    try:
+        metadata: object = headers.metadata()
+    except ValueError:
+        metadata = None
+    looked_at = (headers.path, headers.timeout_s, headers.odd, headers.wrong, headers.large, headers.encoding)
+    texts = [headers.text(name) for name in ("x", "grpc-timeout", ":path", "te", *(name for name, _ in headers.pairs))]
+    return headers.pairs, headers.kinds, looked_at, headers.malformed(), texts, metadata
 
 
 # ---- messages --------------------------------------------------------------------------------------------------------
@@ -291,7 +300,11 @@ def _blocks() -> list[bytes]:
     encoder = hpack.Encoder()
     several = [encoder.encode([*asking(ONE), ("n", str(n)), ("a-bin", "AAE"), ("same", "x" * 40)]) for n in range(5)]
     encoder.header_table_size = 100
+    ends = [("m", ""), ("m", "1"), ("grpc-timeout", "1S"), ("te", "x"), (":path", ONE), ("e", "x" * 4000)]
+    plain = [block([*asking(ONE), ("e", ""), ("n", str(n)), end]) for n, end in enumerate(ends)]
     return [
+        _sized(*plain, *plain),
+        _sized(b"\x20" + plain[0], *(b"\x20" + one for one in plain), b"\x40\x01a\x01b", *plain),
         _sized(*several, encoder.encode(asking(LANE))),
         _sized(block(asking(ONE, grpc_timeout="1S", te="trailers"))),
         _sized(b"\x3f\xe1\x1f\x82\x86\x84", b"\x20\x82\x86", b"\x40\x01a\x01b\xbe"),

@@ -30,6 +30,7 @@ from gyrostat_front.frames import (
     REFUSED_STREAM,
     SETTINGS,
     STREAM_CLOSED,
+    TABLE_SIZE,
     WINDOW,
     Broken,
     Violation,
@@ -69,6 +70,8 @@ class Connection(Session, asyncio.Protocol):
         self._most_streams = limits.streams
         self._decoder = Decoder(limits.header_list_bytes)
         self._memo = self._decoder.memo
+        self._asked = False
+        """The peer has been asked to do without HPACK's table."""
         self._room = self._window = limits.connection_window_bytes
         self._rest = b""
         self._block: Block | None = None
@@ -124,6 +127,9 @@ class Connection(Session, asyncio.Protocol):
             at = 0 if self.greeted else self._greet(data)
             if self.greeted:
                 at = self._frames(data, at)
+            if self._decoder.restless and not self._asked:
+                self._asked = True
+                sender.write(settings({TABLE_SIZE: 0}))
             if at < len(data):
                 if not self._rest or at:
                     self.began = self.heard

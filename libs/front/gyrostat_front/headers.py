@@ -31,7 +31,7 @@ KINDS = {
 }
 _NOT_METADATA = frozenset(name.decode() for name, kind in KINDS.items() if kind != LENGTH)
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_TIMEOUT = re.compile(rb"[0-9]{1,8}[HMSmun]")
+MOST_DIGITS = 8
 _TYPE = re.compile(rb"application/grpc(?:[+;].*)?", re.DOTALL)
 _MALFORMED_TIMEOUT = -1.0
 NOT_GRPC = frozenset(("method", "type"))
@@ -47,16 +47,27 @@ class Headers:
 
     # What is so in most blocks costs none of them anything.
     timeout_s: float | None = None
-    odd = ""
+    odd = wrong = ""
+    large = False
     _values: dict[str, bytes] | None = None
 
     def __init__(self, pairs: list[Pair], kinds: dict[int, bytes], wrong: str, large: bool) -> None:
-        self.pairs, self.kinds, self.wrong, self.large = pairs, kinds, wrong, large
+        self._pairs, self._kinds, self.wrong, self.large = pairs, kinds, wrong, large
         self.path = kinds.get(PATH, b"")
         usual = kinds.get(METHOD) == b"POST" and kinds.get(CONTENT_TYPE) == b"application/grpc"
         rare = TIMEOUT in kinds or LENGTH in kinds or ENCODING in kinds or SCHEME not in kinds or not self.path
         if rare or not usual or wrong or large or kinds.get(TE) != b"trailers":
             self._look()
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All fields in their order."""
+        return self._pairs
+
+    @property
+    def kinds(self) -> dict[int, bytes]:
+        """The last value of each kind but PLAIN."""
+        return self._kinds
 
     def _look(self) -> None:
         timeout = self.kinds.get(TIMEOUT)
@@ -87,12 +98,16 @@ class Headers:
         return "length" if LENGTH in kinds or kinds.get(TE, b"trailers") != b"trailers" else ""
 
     def text(self, name: str) -> str:
-        """The last value of a field; empty when there is none."""
+        """The first value of a field, as in metadata of the gRPC library; empty when there is none."""
+        raw = self.value(name)
+        return raw.decode("latin-1") if raw else ""
+
+    def value(self, name: str) -> bytes | None:
+        """The same, as it came."""
         values = self._values
         if values is None:
-            values = self._values = dict(self.pairs)
-        raw = values.get(name)
-        return raw.decode("latin-1") if raw else ""
+            values = self._values = dict(reversed(self._pairs))
+        return values.get(name)
 
     def metadata(self) -> Metadata:
         """What the caller gave beside its message, binary values decoded. Raises ValueError when they are none."""
@@ -122,15 +137,43 @@ class Headers:
         return ""
 
 
+class Continued(Headers):
+    """A block that begins as another did, which is a plain request, and goes on with fields of its own: of these the
+    timeout alone is looked at."""
+
+    def __init__(self, start: Headers, more: list[Pair], timeout: bytes | None) -> None:
+        self._start, self._more, self._timeout, self.path = start, more, timeout, start.path
+        timeout_s = self.timeout_s = start.timeout_s if timeout is None else timeout_of(timeout)
+        if timeout_s is not None and timeout_s <= 0:
+            self.odd = "timeout"
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return self._start.pairs + self._more
+
+    @property
+    def kinds(self) -> dict[int, bytes]:
+        return self._start.kinds if self._timeout is None else self._start.kinds | {TIMEOUT: self._timeout}
+
+    def value(self, name: str) -> bytes | None:
+        found = self._start.value(name)
+        if found is None:
+            for known, raw in self._more:
+                if known == name:
+                    return raw
+        return found
+
+
 def timeout_of(raw: bytes) -> float:
     """Seconds of a grpc-timeout; negative when it is malformed.
 
     >>> timeout_of(b"1500m"), timeout_of(b"2H"), timeout_of(b"5")
     (1.5, 7200.0, -1.0)
     """
-    if not _TIMEOUT.fullmatch(raw):
+    number, unit_s = raw[:-1], _UNITS.get(raw[-1:])
+    if unit_s is None or len(number) > MOST_DIGITS or not number.isdigit():
         return _MALFORMED_TIMEOUT
-    return int(raw[:-1]) * _UNITS[raw[-1:]]
+    return int(number) * unit_s
 
 
 def _from_base64(raw: bytes) -> bytes:

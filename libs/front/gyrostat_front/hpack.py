@@ -1,22 +1,28 @@
 """HPACK (RFC 7541). Reads the blocks of one connection; writes ours without an index, so that they never change.
 
-The same block means the same fields for as long as the dynamic table does not change: such blocks are remembered whole.
+The same bytes mean the same fields for as long as the dynamic table does not change. So whole blocks are remembered,
+and the beginnings that blocks have in common, behind which each has fields of its own.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import deque
+from typing import NamedTuple
 
 from gyrostat_front import huffman
 from gyrostat_front.frames import COMPRESSION_ERROR, Violation
-from gyrostat_front.headers import AUTHORITY, BAD, KINDS, PLAIN, Headers, Pair
+from gyrostat_front.headers import AUTHORITY, BAD, KINDS, PLAIN, TIMEOUT, Continued, Headers, Pair
 
 Entry = tuple[Pair, int, int]
 """Name and value, kind, size as RFC 7541 counts it."""
 TABLE_BYTES = 4096
 ENTRY_BYTES = 32
 MOST_REMEMBERED, LONGEST_REMEMBERED, LONGEST_NAME, LONGEST_INTEGER = 64, 512, 64, 5
+MOST_STARTS, MOST_TEXTS, LONGEST_START = 4, 4, 4096
+MOST_CHANGES = 16
+"""Blocks in a row that change the table, until it does more harm than good."""
 _NAME = re.compile(rb":?[a-z0-9!#$%&'*+.^_`|~-]+")
 _STATIC_TEXT = (
     ":authority;:method=GET;:method=POST;:path=/;:path=/index.html;:scheme=http;:scheme=https;:status=200;"
@@ -47,6 +53,19 @@ STATIC: tuple[Entry | None, ...] = (
 )
 
 
+class Start(NamedTuple):
+    """How blocks begin: what was read of these bytes, a plain request, in so many fields of so many bytes as RFC 7541
+    counts them."""
+
+    raw: bytes = b""
+    headers: Headers | None = None
+    fields: int = 0
+    size: int = 0
+
+
+_NOTHING = Start()
+
+
 class Decoder:
     """The reading side of one connection. `memo` is valid at any time; callers may look into it first."""
 
@@ -55,8 +74,16 @@ class Decoder:
         self._entries: deque[Entry] = deque()
         self._bytes, self._room = 0, most_table_bytes
         self._names: dict[bytes, tuple[str, int]] = {}
-        self._changed = False
+        self._texts: dict[bytes, bytes] = {}
+        self._changed, self._changes = False, 0
+        self.restless = False
+        """The peer had better do without the table: its blocks change it, each in a row of many."""
         self._seen: set[int] = set()
+        self._ends: list[int] = []
+        """Where the fields of the last block end."""
+        self._last: dict[bytes, bytes] = {}
+        """The last block of a path, of those that began with none of `starts`."""
+        self._starts: list[Start] = []
         self.memo: dict[bytes, Headers] = {}
 
     def decode(self, block: bytes) -> Headers:
@@ -64,23 +91,39 @@ class Decoder:
         known = self.memo.get(block)
         if known is not None:
             return known
-        self._changed = False
+        self._changed, start = False, _NOTHING
+        for one in self._starts:
+            if block.startswith(one.raw):
+                start = one
+                break
         try:
-            headers = self._read(block)
+            headers = self._read(block, start)
         # An index or a length that points outside, index 0, a Huffman text that is none.
         except (IndexError, TypeError, ValueError) as error:
             raise Violation(COMPRESSION_ERROR, "a header block that cannot be decoded") from error
         if self._changed:
-            self.memo.clear()
-        else:
-            self._remember(block, headers)
+            self._forget()
+            self._changes += 1
+            if self._changes == MOST_CHANGES:
+                self.restless = True
+            return headers
+        self._changes = 0
+        self._remember(block, headers)
+        if start is _NOTHING and not headers.wrong and not headers.large:
+            self._learn(block, headers.path)
         return headers
 
     def rest(self) -> None:
         """Forgets what it remembers, which is no part of the protocol's state."""
-        self.memo.clear()
+        self._forget()
         self._names.clear()
+        self._texts.clear()
         self._seen.clear()
+
+    def _forget(self) -> None:
+        self.memo.clear()
+        self._starts.clear()
+        self._last.clear()
 
     def _remember(self, block: bytes, headers: Headers) -> None:
         """When it comes a second time: most blocks with varying fields never do."""
@@ -94,9 +137,32 @@ class Decoder:
                 self.memo.clear()
             self.memo[block] = headers
 
-    def _read(self, block: bytes) -> Headers:  # noqa: C901 - once per field of every request: calls would double it
-        at, end, total, pseudo, most = 0, len(block), 0, 0, self._most_list
-        entries, wrong = self._entries, ""
+    def _learn(self, block: bytes, path: bytes) -> None:
+        """How blocks of this path begin: as this one and the last do, up to the end of a field, when that is a plain
+        request by itself."""
+        if len(block) > LONGEST_START:
+            return
+        last, ends = self._last.get(path, b""), self._ends.copy()
+        if not last and len(self._last) >= MOST_STARTS:
+            self._last.clear()
+        self._last[path] = block
+        fields = bisect_left(ends, True, key=lambda end: not last.startswith(block[:end]))
+        if not fields:
+            return
+        raw = block[: ends[fields - 1]]
+        headers = self._read(raw, _NOTHING)
+        if headers.odd:
+            return
+        if len(self._starts) >= MOST_STARTS:
+            self._starts.clear()
+        size = sum(ENTRY_BYTES + len(name) + len(value) for name, value in headers.pairs)
+        self._starts.append(Start(raw, headers, fields, size))
+
+    def _read(self, block: bytes, start: Start) -> Headers:  # noqa: C901, PLR0912 - calls would double what it costs
+        raw, began, before, total = start
+        at, end, pseudo, most = len(raw), len(block), 0, self._most_list
+        entries, ends, wrong = self._entries, self._ends, ""
+        ends.clear()
         pairs: list[Pair] = []
         kinds: dict[int, bytes] = {}
         while at < end:
@@ -119,14 +185,19 @@ class Decoder:
                 continue
             if kind:
                 if kind <= AUTHORITY:
-                    if kind in kinds or pseudo != len(pairs):
+                    if kind in kinds or pseudo != before + len(pairs):
                         wrong = "a pseudo-header twice or behind the others"
                     pseudo += 1
                 elif kind == BAD:
                     wrong = "a field that requests do not have"
                 kinds[kind] = pair[1]
             pairs.append(pair)
-        return Headers(pairs, kinds, wrong, total > most)
+            ends.append(at)
+        if began is None:
+            return Headers(pairs, kinds, wrong, total > most)
+        if wrong or total > most or len(kinds) > (TIMEOUT in kinds):
+            return Headers(began.pairs + pairs, began.kinds | kinds, wrong, total > most)
+        return Continued(began, pairs, kinds.get(TIMEOUT))
 
     def _literal(self, block: bytes, at: int, byte: int) -> tuple[Entry, int]:
         mask = 63 if byte & 0x40 else 15
@@ -138,16 +209,22 @@ class Decoder:
             if kind == BAD:  # for its name, or for the value it had
                 kind = _kind(name.encode("latin-1"))
         else:
-            raw, at = text(block, at)
-            name, kind = self._names.get(raw) or self._named(raw)
+            behind = at + 1 + (block[at] & 127)
+            known = self._names.get(block[at:behind])
+            if known is None:
+                known, behind = self._named(block, at)
+            name, kind = known
+            at = behind
         length = block[at]
-        if length < 127:  # the usual case of `text`, without a call
-            value = block[at + 1 : at + 1 + length]
-            at += 1 + length
+        if length & 127 < 127:  # the usual case of `text`, without a call
+            begin, at = at + 1, at + 1 + (length & 127)
+            value = block[begin:at]
             if at > len(block):
                 raise ValueError("a text longer than its block")
+            if length > 127:
+                value = huffman.decode(value)
         else:
-            value, at = text(block, at)
+            value, at = self._long(block, at)
         if 10 in value or 13 in value or 0 in value:  # numbers are looked for much faster than bytes
             kind = BAD
         entry = ((name, value), kind, ENTRY_BYTES + len(name) + len(value))
@@ -155,15 +232,36 @@ class Decoder:
             self._insert(entry)
         return entry, at
 
-    def _named(self, raw: bytes) -> tuple[str, int]:
+    def _long(self, block: bytes, at: int) -> tuple[bytes, int]:
+        """A long value, and where it ends: often a token, the same in each request."""
+        if block[at] < 128:
+            return text(block, at)
+        length, at = integer(block, at + 1, 127)
+        raw = block[at : at + length]
+        if len(raw) < length:
+            raise ValueError("a text longer than its block")
+        value = self._texts.get(raw)
+        if value is None:
+            value = huffman.decode(raw)
+            if len(self._texts) >= MOST_TEXTS:
+                self._texts.clear()
+            if length <= LONGEST_START:
+                self._texts[raw] = value
+        return value, at + length
+
+    def _named(self, block: bytes, at: int) -> tuple[tuple[str, int], int]:
+        """A name that is not known yet, its kind, and where it ends."""
         if len(self._names) >= MOST_REMEMBERED:
             self._names.clear()
+        raw, behind = text(block, at)
         found = (raw.decode("latin-1"), _kind(raw))
-        if len(raw) <= LONGEST_NAME:
-            self._names[raw] = found
-        return found
+        if behind - at <= LONGEST_NAME:
+            self._names[block[at:behind]] = found
+        return found, behind
 
     def _insert(self, entry: Entry) -> None:
+        if entry[2] > self._room and not self._entries:
+            return  # as with a table of size 0: nothing was there, nothing is
         self._changed = True
         self._bytes += entry[2]
         self._entries.appendleft(entry)
@@ -180,8 +278,9 @@ class Decoder:
             size, at = integer(block, at, 31)
         if size > self._most_table:
             raise ValueError("a larger table than we allow")
-        self._changed, self._room = True, size
-        self._evict()
+        if size != self._room:
+            self._changed, self._room = True, size
+            self._evict()
         return at
 
 

@@ -1,10 +1,13 @@
-"""The Huffman code of HPACK (RFC 7541, appendix B), read a byte at a time through a table that fills as it is used.
+"""The Huffman code of HPACK (RFC 7541, appendix B): short texts a byte at a time through a table that fills as it is
+used, longer ones by zlib.
 
-The code is canonical: the lengths say all of it.
+The code is canonical, as deflate's (RFC 1951) are: the lengths say all of it. Deflate's have at most 15 bits; so have
+those of all that is common, and of the others each begins with the 15 ones that end a block.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 LENGTHS = bytes.fromhex(
@@ -18,6 +21,8 @@ LENGTHS = bytes.fromhex(
 """Bits of each byte's code, and of the end's, which must never come: its first bits are the padding."""
 END = 256
 LONGEST_PADDING = 7
+SHORT_BYTES = 20
+LONGEST_OF_DEFLATE = 15
 _Row = list[Any]
 """Where a byte leads from one node of the tree: 256 times (bytes read, next row) or None, and the node's number."""
 
@@ -78,8 +83,42 @@ def _step(row: _Row, byte: int) -> Any:
     return row[byte]
 
 
+def _deflated() -> bytes:
+    """What stands before a text that deflate is to read: the lengths, four bits each, behind an empty block that makes
+    them end with a byte."""
+
+    def number(value: int, bits: int) -> str:
+        return f"{value:0{bits}b}"[::-1]
+
+    known = [length if length <= LONGEST_OF_DEFLATE else 0 for length in LENGTHS[:END]]
+    lengths = [*known, LONGEST_OF_DEFLATE, 1, 1]  # of the bytes, of a block's end, of two distances that never come
+    empty = number(0, 1) + number(1, 2) + number(0, 7)
+    begins = number(1, 1) + number(2, 2) + number(0, 5) + number(1, 5) + number(15, 4)
+    four_bits_each = number(0, 3) * 3 + number(4, 3) * 16
+    bits = empty + begins + four_bits_each + "".join(f"{length:04b}" for length in lengths)
+    return int(bits[::-1], 2).to_bytes(len(bits) // 8, "little")
+
+
+_DEFLATE = zlib.decompressobj(-zlib.MAX_WBITS)
+_DEFLATE.decompress(_deflated())
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_BLOCK_END = bytes((0xFF, 0x7F))
+"""With up to seven ones of padding before them, fifteen ones and at most eight bits more."""
+
+
 def decode(raw: bytes) -> bytes:
     """The text. Raises ValueError for the end's code and for padding that is none."""
+    if len(raw) > SHORT_BYTES:
+        reading = _DEFLATE.copy()
+        found = reading.decompress(raw.translate(_REVERSED) + _BLOCK_END)
+        # Else there is a long code, or padding that is none.
+        if reading.eof and len(reading.unused_data) < 2 and raw[-1] != 0xFF:
+            return found
+    return by_table(raw)
+
+
+def by_table(raw: bytes) -> bytes:
+    """The same, whatever the length."""
     row, read = _ROWS[0], []
     for byte in raw:
         text, row = row[byte] or _step(row, byte)

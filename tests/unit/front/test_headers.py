@@ -62,6 +62,11 @@ def test_metadata_are_without_what_is_gRPCs_own():
     assert names == {"user-agent", "x-mine"}
 
 
+def test_of_a_name_that_comes_twice_the_first_is_the_one():
+    fields = [*asking("/a/b"), ("x-a", "1"), ("x-b", "2"), ("x-a", "3")]
+    assert Decoder().decode(block(fields)).text("x-a") == "1"
+
+
 def test_a_binary_value_that_is_not_base64_is_told():
     with pytest.raises(ValueError, match="base64"):
         read(x_bin="*").metadata()

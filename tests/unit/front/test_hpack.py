@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hpack
 import pytest
+from hpack import NeverIndexedHeaderTuple
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hypothesis import given, settings
@@ -11,7 +14,8 @@ from hypothesis import strategies as st
 
 from gyrostat_front import huffman
 from gyrostat_front.frames import COMPRESSION_ERROR, Violation
-from gyrostat_front.hpack import Decoder, field
+from gyrostat_front.headers import Continued, Headers
+from gyrostat_front.hpack import MOST_CHANGES, Decoder, field
 from support.http2 import asking, block, integer
 
 TEXT = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
@@ -136,6 +140,7 @@ def test_a_block_that_is_remembered_is_read_again_when_the_table_has_changed():
         b"\x7f",
         b"\x40\x03x-",
         b"\x40\x03x-a\x7f\xff\xff\xff\xff\x07",
+        b"\x40\x03x-a\xff\x01" + b"\x1f" * 127,
         b"\x40\x03x-a\x81\x00",
         b"\x3f\xe2\x1f",
         b"\x82\x20",
@@ -148,6 +153,7 @@ def test_a_block_that_is_remembered_is_read_again_when_the_table_has_changed():
         "half a number",
         "a short name",
         "a value longer than its block",
+        "a Huffman value longer than its block",
         "Huffman padding",
         "a larger table than is allowed",
         "a table size behind a field",
@@ -194,3 +200,109 @@ def test_a_name_that_came_with_a_forbidden_value_may_come_with_another():
 def test_what_we_write_is_read_by_another_implementation(name: str, value: bytes):
     read = hpack.Decoder().decode(field(name.encode(), value), raw=True)
     assert [(bytes(n), bytes(v)) for n, v in read] == [(name.encode(), value)]
+
+
+LONG = "x" * 900
+FURTHER = st.sampled_from(
+    [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("grpc-timeout", "1S"),
+        ("grpc-timeout", "nonsense"),
+        ("x-empty", ""),
+        ("x-empty", "not"),
+        ("x-long", LONG),
+        ("x-token", LONG[:200]),
+        ("te", "gzip"),
+        ("te", "trailers"),
+        ("content-length", "5"),
+        ("content-type", "text/plain"),
+        ("grpc-encoding", "gzip"),
+        ("connection", "close"),
+        (":path", "/a/c"),
+    ]
+)
+ASKED = st.tuples(st.sampled_from(["/a/b", "/a/b", "/a/c"]), st.lists(FURTHER, max_size=3), st.booleans())
+
+
+def all_of(headers: Headers) -> object:
+    texts = [headers.text(name) for name, _ in FURTHER.elements] + [headers.text(":path")]
+    looked_at = (headers.path, headers.timeout_s, headers.odd, headers.wrong, headers.large, headers.malformed())
+    return headers.pairs, headers.kinds, looked_at, headers.encoding, texts
+
+
+@settings(max_examples=300)
+@given(st.lists(ASKED, min_size=3, max_size=12), st.booleans(), st.lists(st.sampled_from([4096, 4096, 0, 0, 60])))
+def test_a_block_means_the_same_to_whoever_knows_how_others_began(asked, huffman_too, sizes):
+    """Fields that never change are indexed, of the others a few: as gRPC's own library writes them."""
+    encoder, knowing, forgetful = hpack.Encoder(), Decoder(1300), Decoder(1300)
+    for n, (path, further, changes) in enumerate(asked):
+        if n < len(sizes):
+            encoder.header_table_size = sizes[n]
+        varying = [*further, ("x-n", str(n))]
+        fields: list[Any] = [*asking(path), ("x-empty", ""), *(NeverIndexedHeaderTuple(*one) for one in varying)]
+        raw = encoder.encode([*fields, ("x-m", str(n))] if changes else fields, huffman=huffman_too)
+        forgetful.rest()
+        assert all_of(knowing.decode(raw)) == all_of(forgetful.decode(raw))
+
+
+def test_what_blocks_begin_with_is_read_once():
+    decoder, begins = Decoder(), block(asking("/a/b"))
+    for n in range(3):
+        headers = decoder.decode(begins + block([("x-n", str(n)), ("grpc-timeout", f"{n + 1}S")]))
+        assert (headers.text("x-n"), headers.timeout_s, headers.odd) == (str(n), n + 1.0, "")
+    assert isinstance(headers, Continued)
+    assert decoder.decode(begins + block([("x-n", "x" * 16_384)])).odd == "large"
+
+
+def test_what_blocks_begin_with_is_read_again_when_the_table_has_changed():
+    decoder, begins = Decoder(), block(asking("/a/b")) + b"\xbe"
+    decoder.decode(b"\x40\x03x-a\x011")
+    for n in range(3):
+        assert decoder.decode(begins + block([("x-n", str(n))])).text("x-a") == "1"
+    decoder.decode(b"\x40\x03x-b\x012")
+    assert decoder.decode(begins + block([("x-n", "3")])).text("x-b") == "2"
+
+
+def test_a_long_value_that_is_known_must_still_be_whole():
+    decoder, begins, raw = Decoder(), b"\x00\x03x-a", b"\x1f" * 130
+    assert (
+        decoder.decode(begins + b"\xff\x03" + raw).pairs
+        == decoder.decode(b"\x82" + begins + b"\xff\x03" + raw).pairs[1:]
+    )
+    with pytest.raises(Violation):
+        decoder.decode(begins + b"\xff\x04" + raw)
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\x10", b"\x40"], ids=["not indexed", "never indexed", "indexed in vain"])
+def test_without_a_table_no_literal_changes_it(byte: bytes):
+    decoder = Decoder()
+    decoder.decode(b"\x20" + block(asking("/a/b")))
+    for n in range(3):
+        headers = decoder.decode(block(asking("/a/b")) + byte + block([("x-n", str(n))])[1:])
+    assert isinstance(headers, Continued)
+    assert not decoder.restless
+
+
+def test_a_table_that_never_rests_is_told():
+    decoder = Decoder()
+    for n in range(MOST_CHANGES):
+        assert not decoder.restless
+        decoder.decode(b"\x40" + block([("x-n", str(n))])[1:])
+    assert decoder.restless
+
+
+@pytest.mark.parametrize("text", [b"0a-" * 20, b"00f067aa0ba902b7-" * 3, b"plain and \xff\x00\n long" * 2, b"{~}" * 20])
+def test_long_texts_are_read_as_short_ones_are_whatever_they_end_with(text: bytes):
+    for count in range(len(text) - 8, len(text) + 1):
+        raw = TEXT.encode(text[:count])
+        assert huffman.decode(raw) == text[:count]
+        for last in range(256):
+            for other in (raw[:-1] + bytes([last]), raw + bytes([last])):
+                assert outcome(huffman.by_table, other) == outcome(huffman.decode, other)
+
+
+def outcome(read, raw: bytes) -> bytes | str:
+    try:
+        return read(raw)
+    except ValueError as error:
+        return str(error)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gyrostat_front.hpack import MOST_CHANGES
 from gyrostat_front.limits import Limits
 from support.front_peer import LANE, Peer, echoes
 from support.http2 import (
@@ -15,6 +16,7 @@ from support.http2 import (
     END_STREAM,
     HEADERS,
     PADDED,
+    SETTINGS,
     asking,
     block,
     call,
@@ -205,3 +207,14 @@ def test_a_request_that_does_not_end_is_taken_back():
     peer.passes(2)
     assert (peer.answer(1).reset, peer.goaway) == (CANCEL, None)
     assert peer.host.held_bytes == 0
+
+
+def test_a_peer_whose_blocks_all_change_the_table_is_asked_once_to_do_without_it():
+    peer = Peer()
+    asked = []
+    for n in range(3 * MOST_CHANGES):
+        raw = block(asking(LANE)) + b"\x40" + block([("x-n", str(n))])[1:]
+        peer.send(frame(HEADERS, END_HEADERS, 2 * n + 1, raw) + frame(DATA, END_STREAM, 2 * n + 1, message(b"")))
+        asked += [n for one in peer.read() if one.kind == SETTINGS and one.payload == b"\0\1\0\0\0\0"]
+    assert asked == [MOST_CHANGES - 1]
+    assert [given.header("x-n") for given in peer.calls] == [str(n) for n in range(3 * MOST_CHANGES)]
