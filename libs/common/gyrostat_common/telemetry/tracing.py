@@ -91,11 +91,13 @@ def chosen(traceparent: str) -> bool:
     """
     if _Active.tracer is None:
         return False
-    if traceparent and (sampled(traceparent) or _Active.ratio > 0):
-        match = _TRACEPARENT.match(traceparent)  # most are whole and not sampled, and need no more than this
+    if sampled(traceparent):
+        match = _TRACEPARENT.match(traceparent)
         if match is not None and match[1] != _NO_TRACE and match[2] != _NO_SPAN:
-            return bool(int(match[3], 16) & 1)
-    return _Active.ratio > 0 and random.random() < _Active.ratio
+            return True
+    if not (_Active.ratio > 0 and random.random() < _Active.ratio):
+        return False
+    return parse(traceparent) is None  # a trace of the caller's stays unrecorded; that is read for the few drawn alone
 
 
 def start(
