@@ -51,7 +51,7 @@ async def test_a_stream_without_messages_ends_well(channel: grpc.aio.Channel):
 
 
 async def test_a_stream_that_fails_gives_what_it_had_and_says_why(stub: oip.Stub):
-    """It writes nothing while the end may come: grpcio's client calls a write that the end overtakes an INTERNAL error."""
+    """It writes nothing while the end may come: for grpcio's client a write that the end overtakes is INTERNAL."""
     stream = stub.ModelStreamInfer()
     await stream.write(an_echo(b"first"))
     assert (await stream.read()).infer_response.raw_output_contents == [b"first"]
