@@ -174,6 +174,9 @@ async def test_the_actor_travels(tmp_path: Path) -> None:
         assert registry.seen["actor"] == "anna"
         await stub.GetModel(pb.GetModelRequest(name="m"), metadata=(("gyrostat-actor", "ben"),))
         assert registry.seen["actor"] == "ben"
+        twice = (("gyrostat-actor", "eve"), ("gyrostat-actor", "ben"))
+        await stub.GetModel(pb.GetModelRequest(name="m"), metadata=twice)
+        assert registry.seen["actor"] == "eve", "of a name that comes twice, the first"
     assert rpc.actor() == "anonymous"
 
 

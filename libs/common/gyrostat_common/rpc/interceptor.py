@@ -14,7 +14,6 @@ from opentelemetry.trace import Span, SpanKind
 from gyrostat_common import telemetry
 from gyrostat_common.errors import DeadlineOver, GyrostatError
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS, current_actor, deadline
-from gyrostat_common.rpc.decoding import Undecoded, each_readable, readable, reading, refused
 from gyrostat_common.rpc.status import REASON, code_of, text_of, trailers_of
 from gyrostat_common.telemetry import tracing
 
@@ -84,7 +83,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         serialisers = {
-            "request_deserializer": reading(handler.request_deserializer),
+            "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
         }
         if not handler.response_streaming:
@@ -94,38 +93,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            return make(self._answering_once(method, behaviour, handler.request_streaming), **serialisers)
+            return make(self._answering_once(method, behaviour, not handler.request_streaming), **serialisers)
         behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return make(self._answering_many(method, behaviour, handler.request_streaming), **serialisers)
+        return make(self._answering_many(method, behaviour), **serialisers)
 
-    def _answering_once(self, method: str, behaviour: Any, streamed: bool, limited: bool = True) -> Any:
-        """`streamed`: its requests are; it has no limit of ours then."""
-        taken, limited = (each_readable, False) if streamed else (readable, limited)
-
+    def _answering_once(self, method: str, behaviour: Any, limited: bool) -> Any:
         async def answer(request: Any, context: Context) -> Any:
             try:
                 with self._observed(method, context) as call:
                     limit = call.limit_s(self._most_s) if limited else call.limit_s(None)
                     async with asyncio.timeout(limit):
-                        return await behaviour(taken(request), context)
+                        return await behaviour(request, context)
             except Aborted:
                 await call.abort()
 
         return answer
 
-    def _answering_many(self, method: str, behaviour: Any, streamed: bool) -> Any:
+    def _answering_many(self, method: str, behaviour: Any) -> Any:
         if not inspect.isasyncgenfunction(inspect.unwrap(behaviour)):
             # Written with context.write: the coroutine answers by itself.
-            return self._answering_once(method, behaviour, streamed, limited=False)
+            return self._answering_once(method, behaviour, limited=False)
 
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             call = _Call(method, context, method in self._quiet, self._words)
-            unread = isinstance(request, Undecoded)
-            taken = each_readable(request) if streamed else request
-            replies = cast(AsyncIterator[Any], refused(request) if unread else behaviour(taken, context))
+            replies = cast(AsyncIterator[Any], behaviour(request, context))
             try:
                 while True:
                     # Entered per reply: a generator must not leave context variables set while it is suspended.
@@ -173,7 +167,7 @@ class _Call:
     def __init__(self, method: str, context: Context, quiet: bool, words: SpanWords) -> None:
         self._method, self._context, self._quiet, self._words = method, context, quiet, words
         self._started = asyncio.get_running_loop().time()
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = dict(reversed(tuple(context.invocation_metadata() or ())))  # of a name given twice, the first
         self.actor = str(metadata.get(ACTOR) or ANONYMOUS)
         traceparent = str(metadata.get("traceparent") or "")
         name, attributes = words.begun(method, context)
