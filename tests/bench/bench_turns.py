@@ -70,7 +70,7 @@ def directly(bench: Predicting, live: LiveModel, call: Call) -> int:
     version.counters.ran(1, 1)
     (outputs,) = batching.split(version.signature, arrays, [1], oip.to_raw)
     version.counters.success.add(1)
-    record(bench.answers, live, call, Scored(version, ANSWER, attempt.variant, fit.rows, outputs, 1))
+    record(bench.answers, live, call, Scored(version, ANSWER, attempt.variant, fit.rows, outputs, 1), 1.0)
     bench.answers.write()
     bench.meters.answered("flights", attempt.number, attempt.variant, "OK", 0.0)
     return fit.rows

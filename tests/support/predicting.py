@@ -23,6 +23,8 @@ class FakeLog:
     """A spool in memory."""
 
     full: bool = False
+    share: float = 1.0
+    left_bytes: int = 2**40
     taken: list[tuple[Group, Rows]] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
     written: int = 0

@@ -53,7 +53,8 @@ def replica_name(settings: Settings) -> str:
 
 def room_of(settings: Settings) -> Room:
     """As full as it is now."""
-    room = Room(Path(settings.spool_folder), Limits(settings.spool_max_bytes, settings.spool_max_age_s))
+    limits = Limits(settings.spool_max_bytes, settings.spool_max_age_s)
+    room = Room(Path(settings.spool_folder), limits, on_full=settings.spool_on_full)
     room.measure()
     return room
 
@@ -105,7 +106,8 @@ def filling(room: Room, problems: Iterable[str | None]) -> str | None:
         return "the disk of the spool is full: new answers are not kept until there is room"
     if room.used_ratio < SPOOL_ALARM:
         return None
-    return f"{room.used_ratio:.0%} of the spool's room is taken by answers that are not shipped"
+    kept = "" if room.share == 1.0 else f"; {room.share:.1%} of new ones are kept"
+    return f"{room.used_ratio:.0%} of the spool's room is taken by answers that are not shipped{kept}"
 
 
 def books_below(root: Path, written: Callable[[], Iterable[Written]]) -> list[Books]:

@@ -190,7 +190,7 @@ async def predicting(settings: Settings, models: LiveModels, spools: Spools, roo
         logging = Logging(settings.spool_strict, settings.spool_on_full)
         turns = Turns(oip.to_raw, bounds_of(settings))
         predict = Predict(models, spools.answers, spools.shadows, metrics.Meters(), turns, logging)
-        stack.enter_context(metrics.exposed(models, lambda: room.used_ratio))
+        stack.enter_context(metrics.exposed(models, room))
         await stack.enter_async_context(running("score shadows", predict.run_shadows()))
         stack.push_async_callback(within, 5.0, predict.drain_shadows())
         yield predict

@@ -84,8 +84,10 @@ class Settings(ServiceSettings, service="inference"):
     spool_folder: str = Field("{data}/inference/spool", description="Answers on their way to Kafka")
     spool_max_bytes: int = Field(2 * 1024**3, ge=1024**2, description="Most bytes that may wait in the spool")
     spool_max_age_s: float = Field(24 * 3600, gt=0, description="Oldest answer that may wait in the spool, seconds")
-    spool_on_full: Literal["drop_new", "reject", "block"] = Field(
-        "drop_new", description="When the spool is full: count answers as dropped, refuse calls, or let them wait"
+    spool_on_full: Literal["sample", "drop_new", "reject", "block"] = Field(
+        "sample",
+        description="When the spool fills: from the half on keep a falling share of the answers; or, when it is full: "
+        "count answers as dropped, refuse calls, or let them wait",
     )
     spool_strict: bool = Field(
         False, description="Flush to the disk before every reply: nothing is lost in a power cut"

@@ -60,7 +60,7 @@ async def open_replica(settings: Settings) -> AsyncIterator[None]:
         replica, room = replica_name(settings), room_of(settings)
         key_of(settings)  # made here if it is not there, so that all workers have the same
         clear_trials(trials_folder(settings))
-        stack.enter_context(metrics.exposed(LiveModels(), lambda: room.used_ratio))
+        stack.enter_context(metrics.exposed(LiveModels(), room))
         shipper = await stack.enter_async_context(shipping(settings, replica))
         health.alarm("shipper", lambda: shipper.problem)
         health.alarm("spool", lambda: filling(room, crew.spool_problems()))

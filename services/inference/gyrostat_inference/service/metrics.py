@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -54,11 +54,20 @@ class Meters:
         self._dropped.labels(model, reason).inc()
 
 
+class SpoolRoom(Protocol):
+    """How full the spools are."""
+
+    @property
+    def used_ratio(self) -> float: ...
+    @property
+    def share(self) -> float: ...
+
+
 class _Collector:
     """Reads counters at the scrape, so that counting costs the request nothing."""
 
-    def __init__(self, models: LiveModels, used_ratio: Callable[[], float]) -> None:
-        self._models, self._used_ratio = models, used_ratio
+    def __init__(self, models: LiveModels, room: SpoolRoom) -> None:
+        self._models, self._room = models, room
 
     def describe(self) -> Iterator[Metric]:
         return iter(())
@@ -81,8 +90,13 @@ class _Collector:
         used = GaugeMetricFamily(
             "gyrostat_spool_used_ratio", "Share of the spool's bytes or age that is used; alarm at 0.8"
         )
-        used.add_metric((), self._used_ratio())
+        used.add_metric((), self._room.used_ratio)
         yield used
+        kept = GaugeMetricFamily(
+            "gyrostat_spool_kept_share", "Share of new predictions that is kept; below 1 while the spool fills"
+        )
+        kept.add_metric((), self._room.share)
+        yield kept
         info = GaugeMetricFamily(
             "gyrostat_live_info", "1 for every loaded version", labels=(*LABELS, "variant", "revision")
         )
@@ -93,9 +107,9 @@ class _Collector:
 
 
 @contextmanager
-def exposed(models: LiveModels, used_ratio: Callable[[], float]) -> Iterator[None]:
+def exposed(models: LiveModels, room: SpoolRoom) -> Iterator[None]:
     """On /metrics while the block runs."""
-    collector = _Collector(models, used_ratio)
+    collector = _Collector(models, room)
     metrics.REGISTRY.register(collector)
     try:
         yield

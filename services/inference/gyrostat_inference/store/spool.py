@@ -19,6 +19,7 @@ import structlog
 
 from gyrostat_common.errors import Unavailable
 from gyrostat_inference.domain.entries import Counted, Group, Rows, encode_group
+from gyrostat_inference.domain.pressure import kept_share
 from gyrostat_inference.store import segments
 
 log = structlog.get_logger(__name__)
@@ -45,10 +46,15 @@ class Limits:
 class Room:
     """How full the spools below a root are, measured once a second for all their writers."""
 
-    def __init__(self, root: Path, limits: Limits, free_bytes: Callable[[Path], int] | None = None) -> None:
-        self._root, self.limits = root, limits
+    def __init__(
+        self, root: Path, limits: Limits, free_bytes: Callable[[Path], int] | None = None, on_full: str = "drop_new"
+    ) -> None:
+        """`on_full` is "sample", "drop_new", "reject" or "block"."""
+        self._root, self.limits, self._on_full = root, limits, on_full
         self._free_bytes = free_bytes or _free_bytes
         self.used_bytes, self.oldest_s = 0, 0.0
+        self.share = 1.0
+        """Of new predictions, what is to be kept; changes when the room is measured."""
         self.disk_full = self._announced = False
 
     @property
@@ -61,6 +67,17 @@ class Room:
     def full(self) -> bool:
         limits = self.limits  # as used_ratio >= 1, without its divisions: asked for every answer
         return self.disk_full or self.used_bytes >= limits.bytes or self.oldest_s >= limits.age_s
+
+    @property
+    def closed(self) -> bool:
+        """Whether rows are dropped. A call that waits until there is room, or waited, keeps its rows: what was under
+        way is let in beyond the limit, as long as the disk has room.
+        """
+        return self.disk_full if self._on_full == "block" else self.full
+
+    @property
+    def left_bytes(self) -> int:
+        return max(0, self.limits.bytes - self.used_bytes)
 
     def measure(self) -> None:
         """Looks at the files. The age is that of the oldest segment that still waits and is not being written."""
@@ -75,8 +92,17 @@ class Room:
             if waiting:
                 oldest = max(oldest, now - waiting[0][1].st_mtime)
         self.used_bytes, self.oldest_s = used, oldest
-        self.disk_full = self._root.exists() and self._free_bytes(self._root) < KEEP_FREE_BYTES
+        free = self._free_bytes(self._root) if self._root.exists() else 2**63
+        self.disk_full = free < KEEP_FREE_BYTES
+        if self._on_full == "sample":
+            self._sample(used, used + free - KEEP_FREE_BYTES)
         self._announce()
+
+    def _sample(self, used: int, room: int) -> None:
+        """By bytes alone: what is too old does not become younger by keeping less."""
+        before, self.share = self.share, kept_share(used / max(1, min(self.limits.bytes, room)))
+        if (before < 1.0) != (self.share < 1.0):
+            log.warning("spool_sampled", kept_share=self.share, used_bytes=used_mb(used))
 
     def _announce(self) -> None:
         """One line when it fills past the alarm, one when there is room again."""
@@ -168,11 +194,21 @@ class Spool:
         """Whether rows would not be kept: no room, or a disk that refuses."""
         return self.room.full or self.problem is not None
 
+    @property
+    def share(self) -> float:
+        """Of new predictions, what is to be kept."""
+        return self.room.share
+
+    @property
+    def left_bytes(self) -> int:
+        """What fits before the spool is full."""
+        return self.room.left_bytes
+
     def append(self, group: Group, rows: Rows) -> None:
         """Takes the rows in, or counts them as dropped where there is no room. They are in the file when `write` has
         returned, or counted as dropped where the disk refused.
         """
-        if self.room.full:
+        if self.room.closed:
             return self.count(rows.rows, "full")
         pending = self._pending
         if not pending and self._size > self._segment_bytes:

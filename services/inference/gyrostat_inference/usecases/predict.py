@@ -20,12 +20,13 @@ from gyrostat_inference.domain.live import Fit, LiveModel, LiveModels
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.tensors import raw_bytes
 from gyrostat_inference.usecases.record import AnswerLog, Scored, record
-from gyrostat_inference.usecases.room import Held, RoomQueue
+from gyrostat_inference.usecases.room import MEASURED_S, Held, RoomQueue
 from gyrostat_inference.usecases.runs import Caller, Run
 from gyrostat_inference.usecases.shadows import Shadows
 from gyrostat_inference.usecases.turns import Turns
 
 Done = Callable[[Answer | Exception], None]
+_ROOM_FIRST = frozenset(("reject", "block"))
 
 
 class Meters(Protocol):
@@ -38,10 +39,10 @@ class Meters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """`on_full` is "drop_new", "reject" or "block"; `strict` waits for the disk before the reply."""
+    """`on_full` is "sample" or "drop_new", "reject" or "block"; `strict` waits for the disk before the reply."""
 
     strict: bool = False
-    on_full: str = "drop_new"
+    on_full: str = "sample"
 
 
 class _Asked(Run):
@@ -121,7 +122,7 @@ class Predict:
         """
         try:
             asked = self._asked(call, done, caller)
-            if self._answers.full and self._logging.on_full != "drop_new":
+            if self._logging.on_full in _ROOM_FIRST and (self._answers.full or self._room.holds):
                 self._make_room(asked)
             else:
                 self._try(asked)
@@ -140,7 +141,8 @@ class Predict:
     def _make_room(self, asked: _Asked) -> None:
         if self._logging.on_full == "reject":
             model = asked.live.plan.model
-            raise SpoolFull(f"{model}: the spool is full; no answer is given that could not be logged")
+            text = f"{model}: the spool is full; no answer is given that could not be logged"
+            raise SpoolFull(text, MEASURED_S)
 
         def go() -> None:
             asked.started_ns = perf_counter_ns()
@@ -211,11 +213,12 @@ class Predict:
         counters.last_inference_ms = call.arrival_us // 1000
         if taken.variant == "pinned":
             counters.pinned += 1
-        record(self._answers, live, call, Scored(version, ANSWER, taken.variant, fit.rows, outputs, spent))
+        share = self._answers.share
+        record(self._answers, live, call, Scored(version, ANSWER, taken.variant, fit.rows, outputs, spent), share)
         plan = live.plan
         if plan.canary is not None or plan.shadows:
             for number in routing.shadows(plan, taken, call.prediction_id.hex()):
-                self._shadows.queue(live, number, call, fit.rows)
+                self._shadows.queue(live, number, call, fit.rows, share)
         return Answer(taken.number, taken.variant, plan.revision, [outputs[place] for place in fit.chosen])
 
     def _failed(self, asked: _Asked, error: Exception, counted: bool) -> None:

@@ -19,6 +19,13 @@ class AnswerLog(Protocol):
 
     @property
     def full(self) -> bool: ...
+    @property
+    def share(self) -> float:
+        """Of new predictions, what is to be kept at the moment: less than 1 while it fills."""
+        ...
+
+    @property
+    def left_bytes(self) -> int: ...
     def number(self, group: Group) -> int: ...
     def append(self, group: Group, rows: Rows) -> None:
         """Takes the rows in."""
@@ -62,12 +69,13 @@ class _Kept(NamedTuple):
     """The entity is the request's, as it is."""
 
 
-def record(log: AnswerLog, live: LiveModel, call: Call, scored: Scored) -> None:
-    """Puts the rows into the spool, or counts them as sampled out: for a prediction always both roles alike. Whoever
-    calls lets the log write before the answer leaves.
+def record(log: AnswerLog, live: LiveModel, call: Call, scored: Scored, share: float) -> None:
+    """Puts the rows into the spool, or counts them as sampled out: for a prediction always both roles alike, if they
+    come with the same `share`, what the spool kept when the call was answered. Whoever calls lets the log write before
+    the answer leaves.
     """
     version, _, _, rows, outputs, spent_ns = scored
-    rate = live.plan.spec.log_sample_rate
+    rate = live.plan.spec.log_sample_rate * share
     if rate < 1.0 and not routing.sampled(rate, "log", call.prediction_id.hex()):
         return log.count(rows, "")
     kept = _prepared(live, call, scored)

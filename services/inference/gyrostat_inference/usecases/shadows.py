@@ -31,6 +31,7 @@ class _Waiting:
     number: int
     call: Call
     rows: int
+    share: float
 
 
 class _Scoring(Run):
@@ -71,9 +72,9 @@ class Shadows:
         self._log, self._meters, self._turns = log, meters, turns
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue(WAITING)
 
-    def queue(self, live: LiveModel, number: int, call: Call, rows: int) -> None:
-        """Dropped and counted when too many wait."""
-        waiting = _Waiting(live, number, call, rows)
+    def queue(self, live: LiveModel, number: int, call: Call, rows: int, share: float) -> None:
+        """Dropped and counted when too many wait. `share` as the answer was recorded with."""
+        waiting = _Waiting(live, number, call, rows, share)
         try:
             self._queue.put_nowait(waiting)
         except asyncio.QueueFull:
@@ -126,7 +127,7 @@ class Shadows:
             self._meters.shadow_dropped(live.plan.model, "shadow_failed")
         else:
             outputs, rows = outcome, live.fit(waiting.number, call).rows
-        record(self._log, live, call, Scored(version, SHADOW, "shadow", rows, outputs, spent))
+        record(self._log, live, call, Scored(version, SHADOW, "shadow", rows, outputs, spent), waiting.share)
 
     async def drain(self) -> None:
         """Returns when every queued shadow is scored; for an orderly close."""
