@@ -14,6 +14,7 @@ from opentelemetry.trace import Span, SpanKind
 from gyrostat_common import telemetry
 from gyrostat_common.errors import DeadlineOver, GyrostatError
 from gyrostat_common.rpc.context import ACTOR, ANONYMOUS, current_actor, deadline
+from gyrostat_common.rpc.decoding import Undecoded, each_readable, readable, reading, refused
 from gyrostat_common.rpc.status import REASON, code_of, text_of, trailers_of
 from gyrostat_common.telemetry import tracing
 
@@ -83,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         serialisers = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": reading(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         if not handler.response_streaming:
@@ -93,33 +94,38 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 if handler.request_streaming
                 else grpc.unary_unary_rpc_method_handler
             )
-            return make(self._answering_once(method, behaviour, not handler.request_streaming), **serialisers)
+            return make(self._answering_once(method, behaviour, handler.request_streaming), **serialisers)
         behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
         make = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return make(self._answering_many(method, behaviour), **serialisers)
+        return make(self._answering_many(method, behaviour, handler.request_streaming), **serialisers)
 
-    def _answering_once(self, method: str, behaviour: Any, limited: bool) -> Any:
+    def _answering_once(self, method: str, behaviour: Any, streamed: bool, limited: bool = True) -> Any:
+        """`streamed`: its requests are; it has no limit of ours then."""
+        taken, limited = (each_readable, False) if streamed else (readable, limited)
+
         async def answer(request: Any, context: Context) -> Any:
             try:
                 with self._observed(method, context) as call:
                     limit = call.limit_s(self._most_s) if limited else call.limit_s(None)
                     async with asyncio.timeout(limit):
-                        return await behaviour(request, context)
+                        return await behaviour(taken(request), context)
             except Aborted:
                 await call.abort()
 
         return answer
 
-    def _answering_many(self, method: str, behaviour: Any) -> Any:
+    def _answering_many(self, method: str, behaviour: Any, streamed: bool) -> Any:
         if not inspect.isasyncgenfunction(inspect.unwrap(behaviour)):
             # Written with context.write: the coroutine answers by itself.
-            return self._answering_once(method, behaviour, limited=False)
+            return self._answering_once(method, behaviour, streamed, limited=False)
 
         async def answer(request: Any, context: Context) -> AsyncIterator[Any]:
             call = _Call(method, context, method in self._quiet, self._words)
-            replies = cast(AsyncIterator[Any], behaviour(request, context))
+            unread = isinstance(request, Undecoded)
+            taken = each_readable(request) if streamed else request
+            replies = cast(AsyncIterator[Any], refused(request) if unread else behaviour(taken, context))
             try:
                 while True:
                     # Entered per reply: a generator must not leave context variables set while it is suspended.
