@@ -58,8 +58,9 @@ class Pace:
         (1000.0, 2000.0, 1000.0)
         """
         bits = size.bit_length()
-        if self._ns[bits]:
-            return self._ns[bits]
+        known = self._ns[bits]
+        if known:
+            return known
         for lower in range(bits - 1, -1, -1):
             if self._ns[lower]:
                 return float(self._ns[lower] * 2 ** (bits - lower))
@@ -78,7 +79,7 @@ class Pace:
     def cannot(self, size: int, within_ns: float) -> bool:
         """Whether even the fastest run of such a size took longer than is left."""
         bits = size.bit_length()
-        if self._seen[bits] < _ENOUGH or self._least[bits] <= within_ns:
+        if self._least[bits] <= within_ns or self._seen[bits] < _ENOUGH:
             return False
         self._refused += 1
         return self._refused % _LET_THROUGH != 0

@@ -75,33 +75,25 @@ def split(
     specs = signature.outputs
     if len(rows) == 1:
         return [[Output(s.name, s.datatype, a, encode(a)) for s, a in zip(specs, arrays, strict=True)]]
-    columns = [_Column(s.name, s.datatype, a, encode) for s, a in zip(specs, arrays, strict=True)]
-    shares, start = [], 0
+    columns = [_parts(s.name, s.datatype, a, rows, encode) for s, a in zip(specs, arrays, strict=True)]
+    return [list(share) for share in zip(*columns, strict=True)] or [[] for _ in rows]
+
+
+def _parts(name: str, datatype: str, array: npt.NDArray[Any], rows: Sequence[int], encode: Encode) -> list[Output]:
+    """One output of a run, cut into rows."""
+    parts, start = [], 0
+    if datatype == "BYTES":  # only texts differ in length
+        for count in rows:
+            own = array[start : start + count]
+            parts.append(Output(name, datatype, own, encode(own)))
+            start += count
+        return parts
+    # One encoding for all rows, of which each request gets its bytes.
+    raw = encode(array)
+    width, shapes = len(raw) // max(1, len(array)), {count: (count, *array.shape[1:]) for count in set(rows)}
+    part = Output.part
     for count in rows:
-        stop = start + count
-        shares.append([column.part(start, stop) for column in columns])
+        stop = start + count * width
+        parts.append(part(name, datatype, shapes[count], raw[start:stop]))
         start = stop
-    return shares
-
-
-class _Column:
-    """One output of a run, to be cut into rows."""
-
-    __slots__ = ("_array", "_datatype", "_encode", "_name", "_raw", "_shapes", "_width")
-
-    def __init__(self, name: str, datatype: str, array: npt.NDArray[Any], encode: Encode) -> None:
-        self._name, self._datatype, self._array, self._encode = name, datatype, array, encode
-        # One encoding for all rows, of which each request gets its bytes; only texts differ in length.
-        self._raw = b"" if datatype == "BYTES" else encode(array)
-        self._width = len(self._raw) // max(1, len(array))
-        self._shapes: dict[int, tuple[int, ...]] = {}
-
-    def part(self, start: int, stop: int) -> Output:
-        if self._datatype == "BYTES":
-            own = self._array[start:stop]
-            return Output(self._name, self._datatype, own, self._encode(own))
-        count, width = stop - start, self._width
-        shape = self._shapes.get(count)
-        if shape is None:
-            shape = self._shapes[count] = (count, *self._array.shape[1:])
-        return Output.part(self._name, self._datatype, shape, self._raw[start * width : stop * width])
+    return parts

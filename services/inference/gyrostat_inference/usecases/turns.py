@@ -88,9 +88,13 @@ class Turns:
         self._backlog.add(run.rows, run.cost_ns, run.bytes)
         run.queued_ns = perf_counter_ns()
         if run.engine.batching.max_delay_us and not run.apart:
-            self._hold(queue, run)
+            return self._hold(queue, run)
+        key = run.group() if run.version.open_shapes else run.version
+        group = queue.groups.get(key)
+        if group is None:
+            self._ready(queue, key, (run,))
         else:
-            self._ready(queue, run.group() if run.version.open_shapes else run.version, (run,))
+            group.append(run)
 
     def _admit(self, run: Run, queue: _Queue) -> None:
         """A model of which nothing waits is always let in: no model can shut another one out."""
@@ -176,11 +180,13 @@ class Turns:
                 if perf_counter_ns() >= until:
                     break
         finally:
-            self._tell_all()
-            self._scheduled = bool(ring)
-            if ring:
-                asyncio.get_running_loop().call_soon(self._turn, context=self._context)
-            self.after()
+            try:
+                self._tell_all()
+            finally:
+                self._scheduled = bool(ring)
+                if ring:
+                    asyncio.get_running_loop().call_soon(self._turn, context=self._context)
+                self.after()
 
     def _next(self, queue: _Queue, now: float) -> int:
         """One run of the group that has waited longest; what is left of it goes behind the others. Returns its rows."""
@@ -192,7 +198,8 @@ class Turns:
         most = 0 if len(runs) == 1 else self._most_rows(runs[0])
         taken = 0
         for run in runs:
-            if run.caller is not None and (run.caller.gone or run.past(now)):
+            caller = run.caller
+            if caller is not None and (caller.gone or run.past(now)):
                 self._unwanted(queue, run, now)
             elif batch.rows and (batch.rows + run.rows > most or batch.bytes + run.bytes > MOST_BATCH_BYTES):
                 break
