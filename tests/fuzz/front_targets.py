@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import logging
 import struct
+import zlib
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -113,7 +114,7 @@ class Session:
             case 1:
                 call.fail(5, "näh\n", (("reason", "x"), ("raw-bin", b"\0")))
             case 2:
-                call.put(b"one", gzip=True)
+                call.put(b"one", b"gzip")
                 call.fail(0, "")
             case _:
                 call.reset()
@@ -258,12 +259,13 @@ def _plainly(raw: bytes) -> tuple[list[tuple[bool, bytes]], bool]:
 
 
 def _unfold(raw: bytes) -> None:
-    try:
-        content = decompressed(raw, MESSAGE_BYTES)
-    except Unreadable:
-        return
-    if len(content) > MESSAGE_BYTES or not gzip.decompress(compressed(content)) == content:
-        raise Faulty("gzip that is not what it was")
+    for packing, unpack in ((b"gzip", gzip.decompress), (b"deflate", zlib.decompress)):
+        try:
+            content = decompressed(raw, packing, MESSAGE_BYTES)
+        except Unreadable:
+            continue
+        if len(content) > MESSAGE_BYTES or not unpack(compressed(content, packing)) == content:
+            raise Faulty("a packed message that is not what it was")
 
 
 # ---- where to begin --------------------------------------------------------------------------------------------------

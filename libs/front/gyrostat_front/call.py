@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from gyrostat_front import hpack
 from gyrostat_front.frames import CANCEL, FLOW_CONTROL_ERROR, PROTOCOL_ERROR, Broken, grant, reset
-from gyrostat_front.headers import GZIP, LENGTH, NOT_GRPC, Headers, fields_of, percent
-from gyrostat_front.messages import Inbox, Unreadable, compressed, decompressed, message_head
+from gyrostat_front.headers import LENGTH, NOT_GRPC, Headers, fields_of, percent
+from gyrostat_front.messages import PACKINGS, Inbox, Unreadable, compressed, decompressed, message_head
 from gyrostat_front.sending import OK_HEAD, OK_TRAILER, Outbox, Sender
 
 if TYPE_CHECKING:
@@ -101,29 +101,29 @@ class Call:
 
     # ---- what the general path uses ---------------------------------------------------------------------------------
 
-    def head(self, metadata: Trailing = (), gzip: bool = False) -> None:
+    def head(self, metadata: Trailing = (), packing: bytes = b"") -> None:
         """Sends the response's header block, once."""
         if self.done:
             return
-        block = OK_HEAD + (hpack.field(b"grpc-encoding", GZIP) if gzip else b"")
+        block = OK_HEAD + (hpack.field(b"grpc-encoding", packing) if packing else b"")
         self.sender.head(self, block + b"".join(hpack.field(name, value) for name, value in fields_of(metadata)))
 
-    def put(self, message: bytes, gzip: bool = False) -> None:
+    def put(self, message: bytes, packing: bytes = b"") -> None:
         """Sends one message as soon as the peer takes it. Raises Unreadable when it is too large for that."""
         if self.done:
             return
         most = self.connection.host.limits.message_bytes
         if len(message) > most:
             raise Unreadable(RESOURCE_EXHAUSTED, f"Sent message larger than max ({len(message)} vs. {most})")
-        self.head(gzip=gzip)
-        raw = compressed(message) if gzip else message
-        self.sender.data(self, message_head(gzip, len(raw)) + raw)
+        self.head(packing=packing)
+        raw = compressed(message, packing) if packing else message
+        self.sender.data(self, message_head(bool(packing), len(raw)) + raw)
 
-    async def send(self, message: bytes, gzip: bool = False) -> None:
+    async def send(self, message: bytes, packing: bytes = b"") -> None:
         """Sends one message of several; waits while the peer takes none. Cancelled when the call is gone."""
         if self.done:
             raise asyncio.CancelledError
-        self.put(message, gzip)
+        self.put(message, packing)
         while self.outbox is not None:
             if self.outbox.drained is None:
                 self.outbox.drained = asyncio.get_running_loop().create_future()
@@ -148,13 +148,14 @@ class Call:
 
     async def _opening(self, raw: bytes) -> bytes:
         """A compressed message. Raises Unreadable."""
-        if self.headers.encoding != GZIP:
+        packing = self.headers.encoding
+        if packing not in PACKINGS:
             raise Unreadable(INTERNAL, "a compressed message of a call without grpc-encoding")
         most = self.connection.host.limits.message_bytes
         if len(raw) <= SMALL_BYTES:
-            return decompressed(raw, most)
+            return decompressed(raw, packing, most)
         # It may unfold to a thousand times its size, and the loop is everybody's.
-        return await asyncio.to_thread(decompressed, raw, most)
+        return await asyncio.to_thread(decompressed, raw, packing, most)
 
     def opened(self) -> Inbox:
         """The messages that came, when there may be several."""

@@ -12,7 +12,7 @@ from gyrostat_front.headers import Metadata
 from gyrostat_front.messages import Unreadable
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_GZIP = grpc.Compression.Gzip
+_PACKINGS = {grpc.Compression.Gzip: b"gzip", grpc.Compression.Deflate: b"deflate"}
 
 
 class Context(grpc.aio.ServicerContext):  # type: ignore[type-arg]
@@ -22,7 +22,7 @@ class Context(grpc.aio.ServicerContext):  # type: ignore[type-arg]
         self._call, self._metadata, self._serialise = call, metadata, serialise
         self._trailing: Sequence[tuple[str, str | bytes]] = ()
         self._code, self._details = grpc.StatusCode.OK, ""
-        self._gzip, self._aborted = False, False
+        self._packing, self._aborted = b"", False
         self._callbacks: list[Callable[[Any], None]] = []
         self.deserialise: Callable[[bytes], Any] | None = None
 
@@ -65,8 +65,8 @@ class Context(grpc.aio.ServicerContext):  # type: ignore[type-arg]
     # ---- the response -----------------------------------------------------------------------------------------------
 
     async def write(self, message: Any) -> None:
-        self._call.head(gzip=self._gzip)
-        await self._call.send(self.serialised(message), self._gzip)
+        self._call.head(packing=self._packing)
+        await self._call.send(self.serialised(message), self._packing)
 
     def serialised(self, message: Any) -> bytes:
         """A response's bytes."""
@@ -74,7 +74,7 @@ class Context(grpc.aio.ServicerContext):  # type: ignore[type-arg]
         return raw
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        self._call.head(tuple(initial_metadata or ()), self._gzip)
+        self._call.head(tuple(initial_metadata or ()), self._packing)
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         self._trailing = tuple(trailing_metadata or ())
@@ -83,11 +83,13 @@ class Context(grpc.aio.ServicerContext):  # type: ignore[type-arg]
         return self._trailing
 
     def set_compression(self, compression: grpc.Compression) -> None:
-        """gzip when the caller takes it; anything else is identity."""
-        self._gzip = compression == _GZIP and "gzip" in self._call.header("grpc-accept-encoding")
+        """gzip or deflate when the caller takes it; anything else is identity."""
+        packing = _PACKINGS.get(compression, b"")
+        taken = {name.strip() for name in self._call.header("grpc-accept-encoding").split(",")}
+        self._packing = packing if packing.decode() in taken else b""
 
     def disable_next_message_compression(self) -> None:
-        self._gzip = False
+        self._packing = b""
 
     # ---- the outcome ------------------------------------------------------------------------------------------------
 
@@ -128,11 +130,11 @@ class Context(grpc.aio.ServicerContext):  # type: ignore[type-arg]
     def answer(self, message: Any) -> None:
         """The only response of the call, with the status that is set."""
         raw = self.serialised(message)
-        if self._code is grpc.StatusCode.OK and not self._trailing and not self._call.begun and not self._gzip:
+        if self._code is grpc.StatusCode.OK and not self._trailing and not self._call.begun and not self._packing:
             self._call.reply(raw)
             return
-        self._call.head(gzip=self._gzip)
-        self._call.put(raw, self._gzip)
+        self._call.head(packing=self._packing)
+        self._call.put(raw, self._packing)
         self.finish()
 
     def cancelled(self) -> bool:

@@ -9,7 +9,8 @@ from collections import deque
 HEAD_BYTES = 5
 read_message = struct.Struct(">BI").unpack_from
 message_head = struct.Struct(">BI").pack
-_GZIP = 16 + zlib.MAX_WBITS
+PACKINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+"""Names of grpc-encoding, and what zlib calls the format."""
 Received = tuple[bool, bytes]
 """Whether it is compressed; the message."""
 
@@ -90,21 +91,21 @@ def too_large(size: int, most: int) -> Unreadable:
     return Unreadable(8, f"Received message larger than max ({size} vs. {most})")
 
 
-def decompressed(raw: bytes, most_bytes: int) -> bytes:
-    """A gzip message. Raises Unreadable when it is none, or becomes too large."""
-    reader = zlib.decompressobj(_GZIP)
+def decompressed(raw: bytes, packing: bytes, most_bytes: int) -> bytes:
+    """A packed message. Raises Unreadable when it is none, or becomes too large."""
+    reader, name = zlib.decompressobj(PACKINGS[packing]), packing.decode()
     try:
         message = reader.decompress(raw, most_bytes + 1)
     except zlib.error as error:
-        raise Unreadable(13, "a message that is not gzip") from error
+        raise Unreadable(13, f"a message that is not {name}") from error
     if len(message) > most_bytes:
         raise too_large(len(message), most_bytes)
     if not reader.eof:
-        raise Unreadable(13, "a gzip message that is cut short")
+        raise Unreadable(13, f"a {name} message that is cut short")
     return message
 
 
-def compressed(message: bytes) -> bytes:
-    """As gzip."""
-    maker = zlib.compressobj(wbits=_GZIP, level=6)
+def compressed(message: bytes, packing: bytes) -> bytes:
+    """The message packed so."""
+    maker = zlib.compressobj(wbits=PACKINGS[packing], level=6)
     return maker.compress(message) + maker.flush()

@@ -6,6 +6,7 @@ from gyrostat_front import hpack
 from gyrostat_front.call import DEADLINE_EXCEEDED, INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, Call
 from gyrostat_front.frames import PROTOCOL_ERROR
 from gyrostat_front.headers import METHOD, NOT_GRPC
+from gyrostat_front.messages import PACKINGS
 
 _STATUS = hpack.field(b"grpc-status", b"13") + hpack.field(b"grpc-message", b"not a gRPC request")
 _TEXT = hpack.field(b"content-type", b"text/plain")
@@ -24,13 +25,13 @@ def answer_oddity(call: Call) -> bool:
         _plain(call, b"415", "gRPC is spoken here: content-type must be application/grpc\n")
     elif headers.kinds[METHOD] != b"POST":
         _plain(call, b"405", "gRPC is spoken here: the method must be POST\n")
-    elif headers.odd == "encoding":
+    elif headers.odd == "encoding" and headers.encoding not in PACKINGS:
         call.fail(
             UNIMPLEMENTED,
             f"grpc-encoding {headers.encoding.decode('latin-1')} is not supported",
-            (("grpc-accept-encoding", "identity,gzip"),),
+            (("grpc-accept-encoding", "identity,deflate,gzip"),),
         )
-    elif headers.odd == "timeout":
+    elif headers.timeout_s is not None and headers.timeout_s <= 0:
         if headers.timeout_s:
             call.fail(INTERNAL, "grpc-timeout is malformed")
         else:

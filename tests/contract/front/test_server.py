@@ -28,8 +28,8 @@ LANE, METHOD, STREAM = "/test.Front/Lane", "/test.Front/Method", "/test.Front/St
 class Methods(grpc.GenericRpcHandler):
     """Says back what it is told, and how it was called."""
 
-    def __init__(self) -> None:
-        self.begun, self.release = 0, asyncio.Event()
+    def __init__(self, packing: grpc.Compression) -> None:
+        self.begun, self.release, self._packing = 0, asyncio.Event(), packing
 
     def service(self, details: Any) -> Any:
         if details.method == METHOD:
@@ -42,7 +42,7 @@ class Methods(grpc.GenericRpcHandler):
         self.begun += 1
         if request == b"wait":
             await self.release.wait()
-        context.set_compression(grpc.Compression.Gzip)
+        context.set_compression(self._packing)
         return request
 
     async def _each(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
@@ -51,8 +51,12 @@ class Methods(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None, address: str | None = "127.0.0.1:0") -> AsyncIterator[Any]:
-    server, methods = Server(limits=limits), Methods()
+async def serving(
+    limits: Limits | None = None,
+    address: str | None = "127.0.0.1:0",
+    packing: grpc.Compression = grpc.Compression.Gzip,
+) -> AsyncIterator[Any]:
+    server, methods = Server(limits=limits), Methods(packing)
     server.add_lane(LANE, echoes)
     server.add_generic_rpc_handlers((methods,))
     port = server.add_insecure_port(address) if address else 0
@@ -114,15 +118,21 @@ async def test_tls_is_for_those_who_speak_http_2(tmp_path: Path):
     await server.stop(0)
 
 
-async def test_gzip_goes_both_ways():
-    gzipped = grpc.Compression.Gzip
-    async with serving() as (_, port, _m), a_channel(f"127.0.0.1:{port}", compression=gzipped) as channel:
+@pytest.mark.parametrize("packing", [grpc.Compression.Gzip, grpc.Compression.Deflate], ids=lambda how: how.name)
+async def test_packed_messages_go_both_ways(packing: grpc.Compression):
+    name = packing.name.lower()
+    async with (
+        serving(packing=packing) as (_, port, _m),
+        a_channel(f"127.0.0.1:{port}", compression=packing) as channel,
+    ):
         assert await channel.unary_unary(METHOD)(bytes(100_000), timeout=20) == bytes(100_000)
         assert await channel.unary_unary(LANE)(b"", timeout=20) == b""
         peer = await http2.connect(port)
-        peer.send(http2.call(1, METHOD, bytes(10_000), grpc_accept_encoding="identity,gzip"))
+        peer.send(http2.call(1, METHOD, bytes(10_000), grpc_accept_encoding=f"identity, {name}"))
         answer = await peer.answer(1)
-        assert (answer.fields["grpc-encoding"], answer.content[0], len(answer.content) < 1000) == ("gzip", 1, True)
+        assert (answer.fields["grpc-encoding"], answer.content[0], len(answer.content) < 1000) == (name, 1, True)
+        peer.send(http2.call(3, METHOD, bytes(10_000), grpc_accept_encoding="identity"))
+        assert "grpc-encoding" not in (await peer.answer(3)).fields
         await peer.close()
 
 

@@ -13,6 +13,7 @@ from gyrostat_common.rpc.context import MAX_MESSAGE_BYTES
 from support.echo import an_echo
 from support.fronts import Running
 
+PACKED = (grpc.Compression.Gzip, grpc.Compression.Deflate)
 SIZES = [0, 1, 16_379, 16_384, 65_530, 65_535, 65_536, 1_000_003, 8_000_000]
 
 
@@ -44,7 +45,7 @@ async def test_a_client_with_a_small_window_gets_all_of_it(server: Running, look
         assert (await stub.ModelInfer(an_echo(content), timeout=60)).raw_output_contents[0] == content
 
 
-@pytest.mark.parametrize("how", [grpc.Compression.Gzip, grpc.Compression.NoCompression], ids=lambda how: how.name)
+@pytest.mark.parametrize("how", list(grpc.Compression), ids=lambda how: how.name)
 @pytest.mark.parametrize("size", [0, 20, 2_000_000])
 async def test_a_compressed_message_is_understood(stub: oip.Stub, how: grpc.Compression, size: int):
     content = random.Random(size).randbytes(16) * (size // 16)
@@ -52,15 +53,17 @@ async def test_a_compressed_message_is_understood(stub: oip.Stub, how: grpc.Comp
     assert reply.raw_output_contents[0] == content
 
 
-async def test_a_compressed_stream_is_understood(stub: oip.Stub):
+@pytest.mark.parametrize("how", PACKED, ids=lambda how: how.name)
+async def test_a_compressed_stream_is_understood(stub: oip.Stub, how: grpc.Compression):
     contents = [bytes([n]) * 10_000 for n in range(30)]
-    stream = stub.ModelStreamInfer((an_echo(content) for content in contents), compression=grpc.Compression.Gzip)
+    stream = stub.ModelStreamInfer((an_echo(content) for content in contents), compression=how)
     assert [reply.infer_response.raw_output_contents[0] async for reply in stream] == contents
 
 
-async def test_a_small_message_that_unfolds_beyond_the_limit_is_refused(stub: oip.Stub):
-    """The limit holds for what comes out of gzip too: 65 MB are 65 kB on the wire."""
+@pytest.mark.parametrize("how", PACKED, ids=lambda how: how.name)
+async def test_a_small_message_that_unfolds_beyond_the_limit_is_refused(stub: oip.Stub, how: grpc.Compression):
+    """The limit holds for what comes out too: 65 MB are 65 kB on the wire."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.ModelInfer(an_echo(bytes(MAX_MESSAGE_BYTES + 1)), compression=grpc.Compression.Gzip, timeout=60)
+        await stub.ModelInfer(an_echo(bytes(MAX_MESSAGE_BYTES + 1)), compression=how, timeout=60)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (await stub.ServerLive(oip.ServerLiveRequest())).live

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import struct
+import zlib
 from contextlib import suppress
 
 import pytest
@@ -36,6 +37,7 @@ TAKEN = {
         b"x",
     ),
     "gzip": (asked(message(gzip.compress(b"good"), 1), grpc_encoding="gzip"), b"good"),
+    "deflate": (asked(message(zlib.compress(b"good"), 1), grpc_encoding="deflate"), b"good"),
     "gzip named and not used": (asked(message(b"good"), grpc_encoding="gzip"), b"good"),
     "frames that nobody knows": (frame(0xEE, 0xFF, 1, b"?") + frame(0xEE, 0, 0, b"?") + call(1, ONE, b"x"), b"x"),
     "eleven thousand years": (call(1, ONE, b"x", grpc_timeout="99999999H"), b"x"),
@@ -63,6 +65,7 @@ REFUSED: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "compressed by nothing": (asked(message(b"x", 1)), (13,)),
     "gzip that is none": (asked(message(b"nonsense", 1), grpc_encoding="gzip"), (13,)),
     "gzip cut short": (asked(message(gzip.compress(bytes(1000))[:-9], 1), grpc_encoding="gzip"), (13,)),
+    "deflate without its head": (asked(message(zlib.compress(b"x")[2:], 1), grpc_encoding="deflate"), (13,)),
     "a timeout of words": (call(1, ONE, b"x", grpc_timeout="soon"), (13,)),
     "a timeout below zero": (call(1, ONE, b"x", grpc_timeout="-1S"), (13,)),
     "a timeout of nothing": (call(1, ONE, b"x", grpc_timeout="0S"), (4,)),

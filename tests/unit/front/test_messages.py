@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 
 import pytest
 from hypothesis import given
@@ -38,15 +39,19 @@ def test_a_head_that_says_too_much_is_refused_before_its_message_comes(raw: byte
     assert caught.value.code == code
 
 
-def test_gzip_comes_back():
-    assert decompressed(compressed(b"abc" * 100), MOST) == b"abc" * 100
+PACKERS = {b"gzip": gzip.compress, b"deflate": zlib.compress}
 
 
-@pytest.mark.parametrize(
-    ("raw", "code"),
-    [(gzip.compress(bytes(MOST + 1)), 8), (b"not gzip", 13), (gzip.compress(b"abc")[:-4], 13), (b"", 13)],
-)
-def test_gzip_that_is_none_or_becomes_too_large_is_refused(raw: bytes, code: int):
-    with pytest.raises(Unreadable) as caught:
-        decompressed(raw, MOST)
-    assert caught.value.code == code
+@pytest.mark.parametrize("packing", PACKERS, ids=bytes.decode)
+def test_a_packed_message_comes_back(packing: bytes):
+    assert decompressed(compressed(b"abc" * 100, packing), packing, MOST) == b"abc" * 100
+    assert decompressed(PACKERS[packing](b"abc" * 100), packing, MOST) == b"abc" * 100
+
+
+@pytest.mark.parametrize("packing", PACKERS, ids=bytes.decode)
+def test_what_is_not_packed_so_or_becomes_too_large_is_refused(packing: bytes):
+    pack = PACKERS[packing]
+    for raw, code in ((pack(bytes(MOST + 1)), 8), (b"nothing of it", 13), (pack(b"abc")[:-4], 13), (b"", 13)):
+        with pytest.raises(Unreadable) as caught:
+            decompressed(raw, packing, MOST)
+        assert caught.value.code == code
