@@ -117,6 +117,7 @@ class Echo:
         reply = _reply(request)
         reply.parameters["held"].int64_param = self.held
         reply.parameters["cancelled"].int64_param = self.cancelled
+        reply.parameters["peer"].string_param = context.peer()
         return reply
 
 

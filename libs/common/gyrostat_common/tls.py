@@ -29,6 +29,10 @@ FEW = 0.1
 """Of a certificate's life: with less of it left, somebody should see to it."""
 
 
+_TOO_WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+"""What OpenSSL says of certificates that nobody should trust."""
+
+
 class FilesUnusable(Unavailable):
     """Files for calling others over TLS that are not there, or hold something else."""
 
@@ -150,7 +154,7 @@ class Certificates:
         except (ssl.SSLError, KeyError) as error:
             raise _Wrong(f"{self._variable('certificate')}: no handshake with it succeeds: {error}") from None
         begins, ends = (ssl.cert_time_to_seconds(shown[name]) for name in ("notBefore", "notAfter"))
-        if client_ca:
+        if self._given.client_ca:
             self._made(())
         return _Files(chain, key, client_ca, begins, ends)
 
@@ -232,6 +236,9 @@ def _load_chain(context: ssl.SSLContext, given: Tls, variable: Callable[[str], s
     except (ssl.SSLError, OSError, ValueError) as error:
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise _Wrong(f"{variable('key')}: not the key of {variable('certificate')}") from None
+        reason = getattr(error, "reason", None)
+        if reason in _TOO_WEAK:
+            raise _Wrong(f"{variable('certificate')}: {reason.lower().replace('_', ' ')}") from None
         raise _Wrong(f"{variable('key')}: no private key in PEM, or one with a passphrase") from None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gyrostat_common import oip, rpc
 from gyrostat_common.errors import CannotStart
@@ -131,6 +132,8 @@ def test_a_certificate_that_ends_soon_is_a_problem(authorities: tuple[Authority,
         ({"certificate": "{junk}"}, "TLS__CERTIFICATE={junk}: no certificate in PEM"),
         ({"key": "{junk}"}, "TLS__KEY={junk}: no private key in PEM, or one with a passphrase"),
         ({"client_ca": "{junk}"}, "TLS__CLIENT_CA={junk}: no certificate in PEM"),
+        ({"client_ca": "{empty}"}, "TLS__CLIENT_CA={empty}: no certificate in PEM"),
+        ({"certificate": "{weak}", "key": "{weak}"}, "TLS__CERTIFICATE={weak}: ee key too small"),
         ({"certificate": "{folder}"}, "TLS__CERTIFICATE={folder}: is a directory"),
     ],
 )
@@ -138,12 +141,15 @@ def test_a_wrong_file_is_named_with_its_setting(
     authorities: tuple[Authority, Authority], tmp_path: Path, given: dict[str, str], words: str
 ):
     (tmp_path / "junk").write_text("junk")
+    (tmp_path / "empty").touch()
     places = {
         "server": authorities[0].issue("server"),
         "other": authorities[0].issue("other"),
         "none": tmp_path / "none",
         "junk": tmp_path / "junk",
         "folder": tmp_path,
+        "empty": tmp_path / "empty",
+        "weak": authorities[0].issue("weak", rsa.generate_private_key(65537, 1024)),
     }
     files = {"certificate": "{server}", "key": "{server}"} | given
     with pytest.raises(CannotStart) as caught:
