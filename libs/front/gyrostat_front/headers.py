@@ -10,8 +10,9 @@ from collections.abc import Sequence
 Pair = tuple[str, bytes]
 Metadata = tuple[tuple[str, str | bytes], ...]
 
-PLAIN, METHOD, SCHEME, PATH, AUTHORITY, TIMEOUT, CONTENT_TYPE, ENCODING, TE, LENGTH, ACCEPTED, BAD = range(12)
-"""Kinds of fields; up to AUTHORITY they are pseudo-headers. BAD: no request may have it."""
+PLAIN, METHOD, SCHEME, PATH, AUTHORITY, TIMEOUT, CONTENT_TYPE, ENCODING, TE, LENGTH, ACCEPTED, BAD, BINARY = range(13)
+"""Kinds of fields; up to AUTHORITY they are pseudo-headers. BAD: no request may have it. BINARY:
+those whose values are base64."""
 KINDS = {
     b":method": METHOD,
     b":scheme": SCHEME,
@@ -56,7 +57,7 @@ class Headers:
         self.path = kinds.get(PATH, b"")
         usual = kinds.get(METHOD) == b"POST" and kinds.get(CONTENT_TYPE) == b"application/grpc"
         rare = TIMEOUT in kinds or LENGTH in kinds or ENCODING in kinds or SCHEME not in kinds or not self.path
-        if rare or not usual or wrong or large or kinds.get(TE) != b"trailers":
+        if rare or BINARY in kinds or not usual or wrong or large or kinds.get(TE) != b"trailers":
             self._look()
 
     @property
@@ -95,7 +96,16 @@ class Headers:
             return "encoding"
         if self.timeout_s is not None and self.timeout_s <= 0:
             return "timeout"
+        if BINARY in kinds and not self._is_base64():
+            return "binary"
         return "length" if LENGTH in kinds or kinds.get(TE, b"trailers") != b"trailers" else ""
+
+    def _is_base64(self) -> bool:
+        try:
+            self.metadata()
+        except ValueError:
+            return False
+        return True
 
     def text(self, name: str) -> str:
         """The first value of a field, as in metadata of the gRPC library; empty when there is none."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gyrostat_front import huffman
 from gyrostat_front.frames import COMPRESSION_ERROR, Violation
-from gyrostat_front.headers import AUTHORITY, BAD, KINDS, PLAIN, TIMEOUT, Continued, Headers, Pair
+from gyrostat_front.headers import AUTHORITY, BAD, BINARY, KINDS, PLAIN, TIMEOUT, Continued, Headers, Pair
 
 Entry = tuple[Pair, int, int]
 """Name and value, kind, size as RFC 7541 counts it."""
@@ -40,7 +40,9 @@ def _kind(name: bytes) -> int:
     known = KINDS.get(name)
     if known is not None:
         return known
-    return PLAIN if _NAME.fullmatch(name) and name[:1] != b":" else BAD
+    if not _NAME.fullmatch(name) or name[:1] == b":":
+        return BAD
+    return BINARY if name.endswith(b"-bin") else PLAIN
 
 
 def _entry(name: str, value: bytes, kind: int) -> Entry:

@@ -31,6 +31,8 @@ def answer_oddity(call: Call) -> bool:
             f"grpc-encoding {headers.encoding.decode('latin-1')} is not supported",
             (("grpc-accept-encoding", "identity,deflate,gzip"),),
         )
+    elif headers.odd == "binary":
+        call.fail(INTERNAL, "a -bin value is not base64")
     elif headers.timeout_s is not None and headers.timeout_s <= 0:
         if headers.timeout_s:
             call.fail(INTERNAL, "grpc-timeout is malformed")

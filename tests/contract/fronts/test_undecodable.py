@@ -45,10 +45,11 @@ async def test_in_a_stream_those_before_it_are_answered(channel: Any):
     assert details.startswith("the message is no ModelInferRequest: ")
 
 
+@pytest.mark.parametrize("method", ["ServerLive", "ModelInfer"])
 @pytest.mark.parametrize("value", ["!!!", "A", "AA=A", "AAAAA", "-_-_"])
-async def test_binary_metadata_that_is_not_base64_is_refused(server: Running, value: str):
+async def test_binary_metadata_that_is_not_base64_is_refused(server: Running, value: str, method: str):
     connection = await http2.connect(server.port)
-    connection.send(call(1, f"/{NAME}/ServerLive", b"", x_raw_bin=value))
+    connection.send(call(1, f"/{NAME}/{method}", b"", x_raw_bin=value))
     async with asyncio.timeout(20):
         answer = await connection.answer(1)
     await connection.close()

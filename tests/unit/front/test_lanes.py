@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gyrostat_front.host import Together
 from gyrostat_front.hpack import MOST_CHANGES
 from gyrostat_front.limits import Limits
 from support.front_peer import LANE, Peer, echoes
@@ -75,6 +76,30 @@ def test_all_replies_of_a_turn_leave_in_one_write():
     peer.loop.turn()
     assert len(peer.wire.written) == 1
     assert peer.answer(19).status == 0
+
+
+def test_answers_given_together_leave_as_that_ends_and_not_a_turn_later():
+    one = Peer()
+    other = Peer(beside=one)
+    for peer in (one, other):
+        peer.send(call(1, LANE), call(3, LANE))
+        peer.read()
+    with Together(one.host):
+        for given in one.calls:
+            given.reply(b"")
+        assert one.wire.written == other.wire.written == []
+    assert [len(peer.wire.written) for peer in (one, other)] == [1, 1]
+    one.loop.turn()
+    assert [peer.answer(3).status for peer in (one, other)] == [0, 0]
+
+
+@pytest.mark.parametrize(("value", "status"), [("AAE", 0), ("AAE,AAI=", 0), ("!!!", 13), ("AA=A", 13)])
+def test_binary_metadata_that_are_none_are_refused_before_the_lane_has_the_call(value: str, status: int):
+    peer = Peer()
+    peer.host.lanes[LANE.encode()] = echoes
+    for stream in (1, 3, 5):
+        peer.send(call(stream, LANE, x_bin=value))
+        assert peer.answer(stream).status == status
 
 
 def test_replies_given_while_the_read_is_handled_leave_with_it():
