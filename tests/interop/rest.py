@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""tritonclient over HTTP against the REST twin: `.venv/bin/python tests/interop/rest.py`.
+"""tritonclient over HTTP and kserve's client against the REST twin: `.venv/bin/python tests/interop/rest.py`.
 
-Its gevent stays out of our lock: it has an environment of its own below build/interop, made once. Ends with 1 when a
-check failed.
+What they need stays out of our lock: tritonclient has an environment below build/interop, kserve's is that of
+`make bench-peers`, each made once. Ends with 1 when a check failed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 
+from bench.serving.peer import installed  # noqa: E402
+from gyrostat_inference.service import http  # noqa: E402
+from support.certificates import Authority  # noqa: E402
+from support.fronts import certificates  # noqa: E402
 from support.graphs import a_scorer  # noqa: E402
 from support.rest import doors  # noqa: E402
 
@@ -36,19 +40,34 @@ def environment() -> Path:
     return python
 
 
+async def told(name: str, python: Path, client: str, *words: str) -> bool:
+    """Runs a client that prints a line per check; whether all is well."""
+    running = await asyncio.create_subprocess_exec(
+        str(python), str(HERE / "python" / client), *words, stdout=subprocess.PIPE
+    )
+    async with asyncio.timeout(LIMIT_S):
+        said, _ = await running.communicate()
+    lines = said.decode().splitlines()
+    for line in lines:
+        print(f"{name}\t{line}")
+    return running.returncode == 0 and all(line.startswith("ok\t") for line in lines) and bool(lines)
+
+
 async def main() -> int:
     """Prints a line per check."""
-    python = environment()
-    graph = a_scorer({"distance": 1.0, "wind": -1.0}, texts=["carrier"])
+    triton, kserve = environment(), installed("kserve") / "bin" / "python"
+    graphs = {"flights": a_scorer({"distance": 1.0, "wind": -1.0}, texts=["carrier"])}
+    well = []
     with tempfile.TemporaryDirectory() as folder:
-        async with doors(Path(folder), {"flights": graph}) as served:
-            client = await asyncio.create_subprocess_exec(
-                str(python), str(HERE / "python" / "rest_client.py"), str(served.rest_port), stdout=subprocess.PIPE
-            )
-            async with asyncio.timeout(LIMIT_S):
-                told, _ = await client.communicate()
-    print(told.decode(), end="")
-    return 0 if told.count(b"ok\t") == len(told.splitlines()) > 0 and client.returncode == 0 else 1
+        authority = Authority(Path(folder) / "authority")
+        shown = certificates(authority.issue("rest"))
+        async with doors(Path(folder), graphs) as plain:
+            well.append(await told("tritonclient", triton, "rest_client.py", str(plain.rest_port)))
+            well.append(await told("kserve", kserve, "kserve_client.py", f"http://127.0.0.1:{plain.rest_port}"))
+        async with doors(Path(folder), graphs, context=http.context_of(shown)) as secure:
+            url, ca = f"https://localhost:{secure.rest_port}", str(authority.certificate_file)
+            well.append(await told("kserve, TLS", kserve, "kserve_client.py", url, ca))
+    return 0 if all(well) else 1
 
 
 if __name__ == "__main__":

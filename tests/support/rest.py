@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ async def doors(
     limits: http.Limits | None = None,
     max_rows: int = 16,
     transport: rpc.Transports = rpc.grpcio,
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Doors]:
-    """The service with these models, open on free ports."""
+    """The service with these models, open on free ports; REST with TLS where there is a context."""
     health, models = Health(), LiveModels()
     health.parts(models.answering)
     rest = Rest(health)
@@ -100,7 +102,7 @@ async def doors(
         service = InferenceService(cast(Any, Scoring(models)), models, lambda: health.look().reason)
         offered = [rpc.Service(service, oip.add_servicer, oip.SERVICE, QUIET)]
         async with (
-            http.listening("127.0.0.1:0", rest.answer, limits or http.Limits()) as rest_port,
+            http.listening("127.0.0.1:0", rest.answer, limits or http.Limits(), context) as rest_port,
             rpc.listen("127.0.0.1:0", health, transport=transport) as server,
             rest.serving(service),
             server.serving(offered, [oip.POOL]),
