@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from support.kafka import Broker
 from support.otlp import receiving
 
 SETTLE_S, START_S = 180.0, 60.0
-SHIPPER = "gyrostat_inference.shipper"
+SHIPPER, TRIAL = "gyrostat_inference.shipper", "gyrostat_inference.engine.trial"
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,21 @@ class Ours:
         """The service with its workers, without its shipper."""
         return [p.pid for p in family(self.process.pid) if SHIPPER not in _command(p)]
 
+    def answering_pids(self) -> list[int]:
+        """Without the trial process, too: it comes and goes, and its memory with it."""
+        gone = {*self.shipper_pids(), *self.trial_pids()}
+        return [p.pid for p in family(self.process.pid) if p.pid not in gone]
+
+    def trial_pids(self) -> list[int]:
+        return [p.pid for p in family(self.process.pid) if TRIAL in _command(p)]
+
     def shipper_pids(self) -> list[int]:
         return [p.pid for p in family(self.process.pid) if SHIPPER in _command(p)]
+
+    def end_trials(self) -> None:
+        """The next version finds no warm trial process."""
+        for pid in self.trial_pids():
+            os.kill(pid, signal.SIGKILL)
 
     def spread(self) -> None:
         """The shipper works beside the load, not on the service's core: its CPU is counted on its own."""

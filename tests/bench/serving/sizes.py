@@ -53,11 +53,11 @@ async def memory(bench: Bench, count: int = 20) -> None:
             async with ours(bench.cores, bench.front) as service:
                 await service.serve("m0", graph)
                 await asyncio.sleep(1)
-                before = pss_bytes(service.service_pids())
+                before = pss_bytes(service.answering_pids())
                 for number in range(1, count + 1):
                     await service.serve(f"m{number}", _another(graph, number))
                 await asyncio.sleep(1)
-                grown.append((pss_bytes(service.service_pids()) - before) / count / 1024)
+                grown.append((pss_bytes(service.answering_pids()) - before) / count / 1024)
         page.cells(kind, f"{len(graph.raw) / 1024:,.0f}", page.short(sorted(grown)[len(grown) // 2]),
                    f"{page.short(min(grown))} … {page.short(max(grown))}")  # fmt: skip
 
@@ -94,7 +94,7 @@ async def many_models(bench: Bench, count: int) -> None:
 async def _loaded(service: Ours, workload: Workload, count: int) -> tuple[float, float, float]:
     """(MiB with one model, seconds until all are served, MiB then)."""
     await service.serve("m0", workload.graph)
-    one, began = rss_bytes(service.service_pids()) / 2**20, time.perf_counter()
+    one, began = rss_bytes(service.answering_pids()) / 2**20, time.perf_counter()
     for number in range(1, count):
         await service.serve(f"m{number}", workload.graph, applied=False, store=False)
 
@@ -104,4 +104,4 @@ async def _loaded(service: Ours, workload: Workload, count: int) -> tuple[float,
         return len(index.models) >= count
 
     await until(served, LOADED_S)
-    return one, time.perf_counter() - began, rss_bytes(service.service_pids()) / 2**20
+    return one, time.perf_counter() - began, rss_bytes(service.answering_pids()) / 2**20

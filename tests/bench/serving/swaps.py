@@ -26,6 +26,8 @@ RECORD = np.dtype(
     [("began", "<u8"), ("ended", "<u8"), ("status", "<i4"), ("version", "<i4"), ("index", "<u4"), ("first", "<f4")]
 )
 STEADY_S, BETWEEN_S = 5.0, 0.5
+# Each so many-th swap finds no warm trial process, as one that comes alone.
+COLD_EVERY = 5
 BY = 0.01
 
 
@@ -36,6 +38,7 @@ class Swap:
     number: int
     sent: int
     in_force: int
+    cold: bool = False
 
 
 async def swaps(bench: Bench, count: int) -> None:
@@ -53,25 +56,30 @@ async def swaps(bench: Bench, count: int) -> None:
             generator = Generator(service.target, requests, load, folder / "records")
             run = asyncio.create_task(asyncio.to_thread(generator.wait))
             await asyncio.sleep(STEADY_S)
-            before = rss_bytes(service.service_pids())
+            before = rss_bytes(service.answering_pids())
             made = [Swap(1, 0, time.monotonic_ns())]
             for graph in versions[1:]:
                 made.append(await _swap(service, workload, graph, len(made) + 1))
                 await asyncio.sleep(BETWEEN_S)
-            after = rss_bytes(service.service_pids())
+            after = rss_bytes(service.answering_pids())
             generator.stop()
             found = await run
             service.rows += found.answered
             _report(np.fromfile(folder / "records", RECORD), made, expected(workload, count), found.faults)
             page.cells("memory (RSS)", f"{before / 2**20:.0f} → {after / 2**20:.0f} MiB", f"{after / before - 1:+.1%}")
+            beside = rss_bytes(service.trial_pids()) / 2**20
+            page.cells("memory of the trial process beside", f"{beside:.0f} MiB", "gone a minute after the last trial")
             page.books("swaps", await service.books())
 
 
 async def _swap(service: Ours, workload: Workload, graph: object, number: int) -> Swap:
+    cold = number % COLD_EVERY == 0
+    if cold:
+        service.end_trials()
     sent = time.monotonic_ns()
     await service.serve(workload.name, graph, store=False)  # type: ignore[arg-type]
     service.spread()
-    return Swap(number, sent, time.monotonic_ns())
+    return Swap(number, sent, time.monotonic_ns(), cold)
 
 
 def expected(workload: Workload, count: int) -> np.ndarray:
@@ -79,6 +87,14 @@ def expected(workload: Workload, count: int) -> np.ndarray:
     positive = np.array([values[0, 1] for values in workload.expected()], np.float64)
     margin = np.log(positive / (1 - positive))
     return 1 / (1 + np.exp(-(margin[None, :] + BY * np.arange(count + 1)[:, None])))
+
+
+def _meanwhile(calls: np.ndarray, made: list[Swap]) -> np.ndarray:
+    """Which calls were under way while one of these was made."""
+    during = np.zeros(len(calls), bool)
+    for swap in made:
+        during |= (calls["ended"] >= swap.sent) & (calls["began"] <= swap.in_force)
+    return during
 
 
 def _report(calls: np.ndarray, made: list[Swap], wanted: np.ndarray, faults: str) -> None:
@@ -93,11 +109,9 @@ def _report(calls: np.ndarray, made: list[Swap], wanted: np.ndarray, faults: str
     outside = int(((version < oldest) | (version > newest)).sum())
     known = np.clip(version, 1, len(made))
     wrong = int((np.abs(wanted[known - 1, good["index"]] - good["first"]) > 2e-4).sum())
-    during = np.zeros(len(good), bool)
-    for swap in made[1:]:
-        during |= (good["ended"] >= swap.sent) & (good["began"] <= swap.in_force)
+    during, during_cold = _meanwhile(good, made[1:]), _meanwhile(good, [swap for swap in made if swap.cold])
     took = (good["ended"] - good["began"]) / 1000
-    steady, busy = np.percentile(took[~during], [50, 99]), np.percentile(took[during], [50, 99])
+    steady = np.percentile(took[~during], [50, 99])
     seconds = [(swap.in_force - swap.sent) / 1e9 for swap in made[1:]]
     page.head(heads=("what", "found", ""))
     page.cells("swaps", str(len(made) - 1), f"{np.median(seconds):.2f} s each, at most {max(seconds):.2f}")
@@ -106,7 +120,9 @@ def _report(calls: np.ndarray, made: list[Swap], wanted: np.ndarray, faults: str
     page.cells("answers from outside the plan", str(outside), f"{len(np.unique(version))} versions answered")
     page.cells("answers with another version's numbers", str(wrong), "")
     page.cells("p50, p99 steady", f"{steady[0]:,.0f}, {steady[1]:,.0f} µs", "")
-    page.cells("p50, p99 during", f"{busy[0]:,.0f}, {busy[1]:,.0f} µs", f"p99 {busy[1] / steady[1]:.2f} x steady")
+    for what, calls_then in (("during", during), ("during those without a warm trial process", during_cold)):
+        p50, p99 = np.percentile(took[calls_then], [50, 99]) if calls_then.any() else (np.nan, np.nan)
+        page.cells(f"p50, p99 {what}", f"{p50:,.0f}, {p99:,.0f} µs", f"p99 {p99 / steady[1]:.2f} x steady")
     page.cells("the longest call", f"{took.max() / 1000:,.1f} ms", "")
     for count, what in ((failed, "failed calls"), (outside, "answers from outside the plan"), (wrong, "wrong numbers")):
         if count:

@@ -24,7 +24,7 @@ from support.graphs import a_scorer
 from support.waiting import eventually
 
 Try = Callable[[Path], Awaitable[object]]
-MEMORY_BYTES = 2**30
+MEMORY_BYTES, LONG_S = 2**30, 600.0
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def endless(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def limits() -> Iterator[RunLimits]:
-    with RunLimits(600.0) as limits:
+    with RunLimits(LONG_S) as limits:
         yield limits
 
 
 @pytest.fixture
 async def trials() -> AsyncIterator[TrialProcess]:
-    async with TrialProcess() as trials:
+    async with TrialProcess(patience_s=LONG_S) as trials:
         yield trials
 
 
@@ -64,15 +64,23 @@ async def a_trial_under_way(trials: TrialProcess) -> psutil.Process:
     return (await eventually(children, "a trial under way"))[0]  # type: ignore[index]
 
 
-async def test_it_works_with_what_those_who_answer_leave_of_the_processor(
-    endless: Path, limits: RunLimits, trials: TrialProcess
-):
+async def test_it_works_while_nobody_else_wants_the_processor(endless: Path, limits: RunLimits, trials: TrialProcess):
     trial = asyncio.ensure_future(trying(limits, trials)(endless))
     child = await a_trial_under_way(trials)
-    assert psutil.Process(trials.pid).nice() == child.nice() == min(psutil.Process().nice() + NICE, 19)
+    assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
     child.kill()
     with pytest.raises(ModelRefused, match="its trial process was killed by signal 9"):
         await trial
+
+
+async def test_one_that_gets_nothing_for_too_long_begins_again_and_gets_a_share(endless: Path, limits: RunLimits):
+    async with TrialProcess(patience_s=0.0) as trials:
+        trial = asyncio.ensure_future(trying(limits, trials)(endless))
+        child = await a_trial_under_way(trials)
+        assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER
+        assert child.nice() == min(psutil.Process().nice() + NICE, 19)
+        trial.cancel()
+        await asyncio.wait([trial])
 
 
 async def test_a_graph_that_crashes_takes_its_own_trial_along_and_the_next_one_finds_it_warm(
@@ -104,7 +112,7 @@ async def test_it_goes_when_nothing_comes_any_more(good: Path, limits: RunLimits
 
 
 async def test_it_ends_with_the_service_and_so_does_a_trial_under_way(endless: Path, limits: RunLimits):
-    async with TrialProcess() as trials:
+    async with TrialProcess(patience_s=LONG_S) as trials:
         trial = asyncio.ensure_future(trying(limits, trials)(endless))
         child = await a_trial_under_way(trials)
         trial.cancel()

@@ -8,37 +8,40 @@ the others leave of the processor, so limits count the processor's time; by the 
 
 import json
 import os
-import resource
 import select
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
-
-from gyrostat_inference.domain.engine_settings import Opening, Optimization, WarmUp
-from gyrostat_inference.domain.errors import ModelRefused, ScoringFailed
-from gyrostat_inference.engine.graph import Graph
-from gyrostat_inference.engine.limits import RunLimits, limit_memory
-from gyrostat_inference.engine.probing import why_alone
 
 # A tenth of a processor that somebody answers on, and all of one that nobody needs.
 NICE = 10
-FILE_BYTES, MOST_SAID_BYTES = 1024 * 1024, 16 * 1024**2
-# Address space beside that of graphs: the interpreter, the library, the file as it is being read.
-OWN_BYTES = 3 * 1024**3
-ASKS, SAYS, PIECE_BYTES = 0, 1, 64 * 1024
-AUDITED = "the deterministic profile gives every request a run of its own"
+IDLE = "idle"
+ASKS, SAYS, PIECE_BYTES, MOST_SAID_BYTES = 0, 1, 64 * 1024, 16 * 1024**2
+
+Tried = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def main() -> None:
     """Until its input ends, which also ends a trial that is under way."""
-    os.nice(NICE)
+    _give_way(IDLE in sys.argv)
     os.setpgid(0, 0)  # what stops us stops the trial, too
+    from gyrostat_inference.engine.tried import tried  # which takes a while, and others come first
+
     for line in _lines():
-        _write(SAYS, json.dumps(_said(json.loads(line))).encode() + b"\n")
+        _write(SAYS, json.dumps(_said(json.loads(line), tried)).encode() + b"\n")
+
+
+def _give_way(to_everybody: bool) -> None:
+    """To those who answer: they get nine tenths of a processor that they need, or all of it."""
+    if to_everybody:
+        with suppress(OSError):  # not everywhere allowed
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+            return
+    os.nice(NICE)
 
 
 def _lines() -> Iterator[bytes]:
@@ -51,11 +54,11 @@ def _lines() -> Iterator[bytes]:
             line = b""
 
 
-def _said(asked: dict[str, Any]) -> dict[str, Any]:
+def _said(asked: dict[str, Any], tried: Tried) -> dict[str, Any]:
     ours, its = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _in_a_process_of_its_own(asked, its)
+        _in_a_process_of_its_own(partial(tried, asked), its)
     os.close(its)
     printed, refused = _printed(ours, pid, asked["wall_s"])
     os.close(ours)
@@ -87,14 +90,14 @@ def _how_it_ended(code: int, cpu_s: int) -> str:
     return f"its trial process {f'was killed by signal {-code}' if code < 0 else f'ended with code {code}'}"
 
 
-def _in_a_process_of_its_own(asked: dict[str, Any], its: int) -> None:
+def _in_a_process_of_its_own(work: Callable[[], object], its: int) -> None:
     """Writes what was seen; a crash writes nothing. Does not return."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, ASKS)
     os.dup2(nothing, SAYS)
     code = 1
     with suppress(BaseException):
-        _write(its, json.dumps(_tried(asked)).encode())
+        _write(its, json.dumps(work()).encode())
         code = 0
     os._exit(code)
 
@@ -102,30 +105,6 @@ def _in_a_process_of_its_own(asked: dict[str, Any], its: int) -> None:
 def _write(file: int, content: bytes) -> None:
     while content:
         content = content[os.write(file, content) :]
-
-
-def _tried(asked: dict[str, Any]) -> dict[str, Any]:
-    """The trial itself: opens the graph, warms it up, tries whether requests may run together."""
-    memory_bytes: int = asked["memory_bytes"]
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes + OWN_BYTES, memory_bytes + OWN_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (asked["cpu_s"], asked["cpu_s"] + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    limit_memory(memory_bytes)
-    warm_up = WarmUp(**asked["warm_up"])
-    opening = Opening(**(asked["opening"] | {"optimization": Optimization(asked["opening"]["optimization"])}))
-    threads = max(opening.intra_op_threads, opening.inter_op_threads, 1)
-    try:
-        with RunLimits(asked["longest_s"], lambda: time.process_time() / threads) as limits:
-            graph = Graph("the model", Path(asked["path"]), opening, limits)
-            graph.warm(warm_up)
-            alone = AUDITED if opening.deterministic else why_alone(graph, warm_up.samples_json)
-    except (ModelRefused, ScoringFailed) as error:
-        return {"refused": str(error)}
-    except (MemoryError, UnicodeError) as error:
-        why = "it takes more memory than a model may" if isinstance(error, MemoryError) else "a name in it is not UTF-8"
-        return {"refused": why}
-    return {"signature": asdict(graph.signature), "alone": alone}
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ from contextlib import suppress
 from typing import Any
 
 from gyrostat_inference.domain.errors import ModelRefused
+from gyrostat_inference.engine.trial import IDLE
 
 # Where several versions come one after the other, only the first pays for an interpreter and the library.
 KEEP_S = 60.0
 # Of the processor, for one trial; and by the clock, where others leave it little of the processor.
 CPU_S, WALL_S = 90, 900.0
 START_S = 120.0
+# So long a trial works only while nobody else wants the processor; then it begins again, and gets its tenth.
+PATIENCE_S = 5.0
 MOST_ANSWER_BYTES = 64 * 1024**2
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
 # A fork takes only the thread that forks along: there should be no other.
@@ -24,9 +27,11 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 class TrialProcess:
     """One trial at a time. While entered; what runs at its end is killed."""
 
-    def __init__(self, keep_s: float = KEEP_S, cpu_s: int = CPU_S, wall_s: float = WALL_S) -> None:
-        self._keep_s, self._limits = keep_s, {"cpu_s": cpu_s, "wall_s": wall_s}
-        self._longest_s = START_S + wall_s
+    def __init__(
+        self, keep_s: float = KEEP_S, cpu_s: int = CPU_S, wall_s: float = WALL_S, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._keep_s, self._patience_s, self._longest_s = keep_s, patience_s, START_S + wall_s
+        self._limits = {"cpu_s": cpu_s, "wall_s": wall_s}
         self._one = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -49,7 +54,7 @@ class TrialProcess:
         self._stay()
         async with self._one:
             try:
-                answer = await self._answer(line) or await self._answer(line)
+                answer = await self._first_answer(line) or await self._answer(line, self._longest_s)
             except TimeoutError:
                 raise ModelRefused(f"its trial process says nothing for {self._longest_s:g} s") from None
             finally:
@@ -60,16 +65,21 @@ class TrialProcess:
         said: dict[str, Any] = json.loads(answer)
         return said
 
-    async def _answer(self, line: bytes) -> bytes:
-        """One line; empty when the process has ended."""
-        if self._process is None:
-            self._process = await _started()
+    async def _first_answer(self, line: bytes) -> bytes:
+        with suppress(TimeoutError):
+            return await self._answer(line, self._patience_s, IDLE)
+        return b""
+
+    async def _answer(self, line: bytes, within_s: float, *how: str) -> bytes:
+        """One line; empty when the process has ended. Raises TimeoutError, and then it has, too."""
+        if self._process is None or self._process.returncode is not None:
+            self._process = await _started(*how)
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         answer = b""
         try:
-            async with asyncio.timeout(self._longest_s):
+            async with asyncio.timeout(within_s):
                 with suppress(ConnectionError):
                     stdin.write(line)
                     await stdin.drain()
@@ -100,10 +110,10 @@ class TrialProcess:
         await process.wait()
 
 
-async def _started() -> asyncio.subprocess.Process:
+async def _started(*how: str) -> asyncio.subprocess.Process:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "gyrostat_inference.engine.trial",
+        sys.executable, "-P", "-m", "gyrostat_inference.engine.trial", *how,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         cwd="/", env=environment | _ONE_THREAD, limit=MOST_ANSWER_BYTES,
     )  # fmt: skip
