@@ -1,4 +1,4 @@
-"""Where the service's time goes under W1: by py-spy, from outside, beside what the kernel took."""
+"""Where the service's time goes under W1 and W2: by py-spy, from outside, beside what the kernel took."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bench.serving import page
 from bench.serving.fetched import profiler
-from bench.serving.generator import Generator
+from bench.serving.generator import Generator, Load
 from bench.serving.ours import ours
 from bench.serving.processes import TICKS_PER_S
-from bench.serving.throughput import MANY, Bench, front_of
-from bench.serving.workloads import w1
+from bench.serving.throughput import EIGHT, MANY, Bench, front_of
+from bench.serving.workloads import Workload, w1, w2
 
 SAMPLES_PER_S, MOST = 200, 25
 LIBRARIES = {
@@ -34,18 +34,23 @@ _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>[^:()]*)(:\d+)?\)$")
 
 async def profile(bench: Bench) -> None:
     """Shares of the time in which the service ran, by area and by function; samples name the innermost function."""
-    page.heading(f"Profile: W1 by 64 streams, headers vary; front {front_of(bench)}")
-    program, workload = profiler(), w1()
-    if isinstance(program, str):
-        page.say(program)
-        return
+    program = profiler()
+    for workload, load in ((w1(), MANY), (w2(), EIGHT)):
+        page.heading(f"Profile: {workload.name} by {load.at_once} streams, headers vary; front {front_of(bench)}")
+        if isinstance(program, str):
+            page.say(program)
+            return
+        await _profiled(bench, program, workload, load)
+
+
+async def _profiled(bench: Bench, program: Path, workload: Workload, load: Load) -> None:
     with tempfile.TemporaryDirectory(prefix="gyrostat-bench-") as name:
         folder = Path(name)
         async with ours(bench.cores, bench.front) as service:
             await service.serve(workload.name, workload.graph)
             requests = workload.write(folder / "requests", [workload.name])
             seconds = max(int(bench.seconds * bench.runs), 5)
-            load = replace(MANY, seconds=seconds + 4, warm_s=1)
+            load = replace(load, seconds=seconds + 4, warm_s=1)
             run = asyncio.create_task(asyncio.to_thread(Generator(service.target, requests, load).wait))
             await asyncio.sleep(2)
             raw, kernel = await asyncio.to_thread(_sampled, program, service.process.pid, seconds, folder / "raw")
