@@ -2,7 +2,8 @@
 
 `.venv/bin/python tests/bench/bench_front.py [--runs 3] [--cpus 0,1] [--requests 80000]`: the server stays on the first
 processor, the load on the last. The load's bytes are made beforehand, as three kinds of clients write them: the same
-block every time; grpcio's, whose metadata vary without entering the table; nghttp2's, whose varying field enters it.
+block every time; grpcio's, whose metadata vary without entering the table; one's whose varying field enters it, and who
+goes on so although the front asks for a table of size 0.
 Last, h2load where it is installed (Debian: nghttp2-client). Beside them the ceiling: a protocol on the same loop that
 counts bytes and writes as many back. Every reply is counted by its bytes. Asserts nothing.
 """
@@ -83,15 +84,15 @@ def _grpcio(number: int) -> bytes:
     return _repeating(number) + trace + hpack.field(b"x-request-id", b"%024x" % number)
 
 
-def _nghttp2(number: int) -> bytes:
-    """All fields written again, the last into the table."""
+def _obstinate(number: int) -> bytes:
+    """All fields written again, the last into the table, as nghttp2 does until it is asked not to."""
     return _first(False) + b"\x40" + hpack.field(b"x-request-id", b"%024x" % number)[1:]
 
 
 CLIENTS: dict[str, Callable[[int], bytes]] = {
     "headers repeating": _repeating,
     "headers varying, as grpcio writes them": _grpcio,
-    "headers varying, into the table": _nghttp2,
+    "headers varying, into the table": _obstinate,
 }
 
 
