@@ -104,10 +104,16 @@ class Work:
 class Fronts:
     """gRPC and REST connections that were handed over; with TLS where there are certificates."""
 
-    def __init__(self, front: Front, rest: Callable[[], asyncio.Protocol], shown: tls.Certificates | None) -> None:
+    def __init__(
+        self,
+        front: Front,
+        rest: Callable[[], asyncio.Protocol],
+        shown: tls.Certificates | None,
+        limits: http.Limits,
+    ) -> None:
         self._front, self._rest = front, rest
         self._grpc_tls = None if shown is None else shown.context(HTTP2)
-        self._rest_tls = http.context_of(shown)
+        self._rest_tls = http.secured(http.context_of(shown), limits)
         self._begun: set[asyncio.Task[None]] = set()
         self._open: set[asyncio.BaseTransport] = set()
 
@@ -123,7 +129,7 @@ class Fronts:
     async def _begin(self, connection: socket.socket) -> None:
         with suppress(OSError):  # it has gone meanwhile
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                self._rest, connection, ssl=self._rest_tls
+                self._rest, connection, **self._rest_tls
             )
             self._open.add(transport)
 
@@ -159,8 +165,9 @@ async def open_worker(
         apply_plan = await stack.enter_async_context(applying_plans(settings, models, limits, NoCache(), changed.set))
         await stack.enter_async_context(running("apply plans", apply_plan.run()))
         rest = Rest(health)
-        connections = await stack.enter_async_context(http.connections(rest.answer, rest_limits(settings)))
-        fronts = Fronts(front, connections, shown)
+        ours = rest_limits(settings)
+        connections = await stack.enter_async_context(http.connections(rest.answer, ours))
+        fronts = Fronts(front, connections, shown, ours)
         receiver = Receiver(doors, fronts.adopt)
         station = Station(channel, fronts, receiver, Work(models, apply_plan, spools), told)
         health.need(lambda: station.reason)

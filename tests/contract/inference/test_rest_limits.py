@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
 from gyrostat_common.errors import CannotStart
-from gyrostat_inference.service.http import Asked, Limits, Replied, listening
+from gyrostat_inference.service.http import Asked, Limits, Replied, context_of, listening
+from support.certificates import Authority
+from support.fronts import certificates
 from support.graphs import a_scorer, an_echo
 from support.rest import Doors, doors
 from support.waiting import WITHIN_S
@@ -204,3 +208,19 @@ async def test_an_address_that_cannot_be_had_is_said_before_anything_is_opened(s
     with pytest.raises(CannotStart, match=f"cannot listen on {given}: stop what uses the port"):
         async with listening(given, answer, Limits()):
             pass
+
+
+async def test_who_begins_tls_and_does_not_go_on_is_cut_off(tmp_path: Path) -> None:
+    async def answer(asked: Asked) -> Replied:
+        return Replied(200, b"{}")
+
+    authority = Authority(tmp_path / "authority")
+    context = context_of(certificates(authority.issue("rest")))
+    async with listening("127.0.0.1:0", answer, Limits(handshake_s=0.2), context) as port:
+        assert await raw(port) == b""
+        trusting = ssl.create_default_context(cafile=str(authority.certificate_file))
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=trusting)
+        writer.write(b"GET /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(WITHIN_S):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()

@@ -36,6 +36,8 @@ class Limits:
     connections: int = 4096
     idle_s: float = 60.0
     """Between two requests of a connection, and for the head of a request to be there."""
+    handshake_s: float = 10.0
+    """Of TLS."""
     body_s: float = 30.0
     reply_s: float = 30.0
     grace_s: float = 10.0
@@ -77,6 +79,11 @@ def context_of(shown: Certificates | None) -> ssl.SSLContext | None:
     return None if shown is None else shown.context("http/1.1")
 
 
+def secured(context: ssl.SSLContext | None, limits: Limits) -> dict[str, Any]:
+    """What asyncio is told about TLS, when it opens a connection or a port."""
+    return {} if context is None else {"ssl": context, "ssl_handshake_timeout": limits.handshake_s}
+
+
 @asynccontextmanager
 async def connections(answer: Answer, limits: Limits) -> AsyncIterator[Callable[[], asyncio.Protocol]]:
     """Makes the protocol of each connection, for whoever accepts them. At the end calls in flight have `grace_s`."""
@@ -99,7 +106,7 @@ async def listening(
     async with connections(answer, limits) as connection:
         try:
             server = await loop.create_server(
-                connection, host.strip("[]") or None, int(port), backlog=1024, ssl=context
+                connection, host.strip("[]") or None, int(port), backlog=1024, **secured(context, limits)
             )
         except (OSError, ValueError) as failed:
             raise CannotStart(
