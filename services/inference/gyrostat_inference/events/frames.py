@@ -215,8 +215,8 @@ def _bits(flags: Sequence[bool]) -> bytes:
 def _traces(traceparents: Sequence[bytes]) -> list[pb.RowTrace]:
     if not any(traceparents):
         return []
-    texts = enumerate(text.decode(errors="replace") for text in traceparents)
-    return [pb.RowTrace(row=row, traceparent=text) for row, text in texts if text]
+    traced = [(row, text) for row, text in enumerate(traceparents) if text]
+    return [pb.RowTrace(row=row, traceparent=text.decode(errors="replace")) for row, text in traced]
 
 
 def _parents(pieces: Sequence[Piece]) -> tuple[str, ...]:

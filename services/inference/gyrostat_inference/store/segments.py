@@ -19,8 +19,9 @@ ENTRY_HEAD = struct.Struct("<IIQ")
 _HEADS = np.dtype([("size", "<u4"), ("checksum", "<u4"), ("sequence", "<u8")])
 _BEFORE_CHECKED, _SEQUENCE = struct.Struct("<II"), struct.Struct("<Q")  # the two halves of a head
 _CHUNK = 1 << 20
-# After so many entries of one length more are looked for, and so many in a row are worth a table.
-_LIKE, _MANY = 3, 16
+# After so many entries of one length more are looked for; so few in a row are not worth a table, and so many are
+# looked at together: beyond that a run that ends soon would cost a look at all that is there.
+_LIKE, _MANY, _MOST = 3, 16, 2048
 _NOWHERE = 2**63  # beyond all sequence numbers
 
 
@@ -170,7 +171,7 @@ def _many(chunk: bytes, at: int, size: int, last: int, ends_at: int) -> Entry | 
     """
     head = ENTRY_HEAD.size
     whole = head + size
-    most = min((len(chunk) - at) // whole, ends_at - last)
+    most = min((len(chunk) - at) // whole, ends_at - last, _MOST)
     if most < _MANY:
         return None
     lines = np.frombuffer(chunk, np.uint8, most * whole, at).reshape(most, whole)
