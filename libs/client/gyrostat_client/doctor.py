@@ -18,6 +18,7 @@ from gyrostat.monitor.v1 import monitor_pb2
 from gyrostat_client.backlog import OLD_S, Backlog, Illegible, backlogs, illegible
 from gyrostat_client.client import AsyncClient
 from gyrostat_client.errors import Unreachable
+from gyrostat_client.handshake import tls_problem
 from gyrostat_client.status import dropped_rows
 from gyrostat_common.bus import contract
 from gyrostat_common.errors import GyrostatError
@@ -112,6 +113,9 @@ async def _service(client: AsyncClient, name: str) -> Check:
         await endpoint.wait_until_reachable(_CONNECT_S)
         report = await ask_health(await endpoint.channel(), timeout_s=_CONNECT_S)
     except Unreachable as error:
+        wrong = await tls_problem(endpoint.address, client.settings.tls)
+        if wrong:
+            return Check(name, "unreachable", f"{error}: {wrong}", "tls:// before the address, GYROSTAT_CLIENT__TLS__…")
         return Check(name, "unreachable", str(error), start)
     except (GyrostatError, grpc.RpcError) as error:
         said = error.details() if isinstance(error, grpc.aio.AioRpcError) else error
