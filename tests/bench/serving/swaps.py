@@ -27,7 +27,7 @@ RECORD = np.dtype(
 )
 STEADY_S, BETWEEN_S = 5.0, 0.5
 # Each so many-th swap finds no warm trial process, as one that comes alone.
-COLD_EVERY = 5
+COLD_EVERY = 10
 BY = 0.01
 
 

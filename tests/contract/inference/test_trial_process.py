@@ -51,6 +51,12 @@ async def trials() -> AsyncIterator[TrialProcess]:
         yield trials
 
 
+async def answering(limits: RunLimits, trials: TrialProcess, good: Path) -> None:
+    """The first version is loaded, so that there is somebody to give way to."""
+    await trying(limits, trials)(good)
+    await eventually(lambda: trials.pid is None, "the process that did not give way has gone")
+
+
 def trying(limits: RunLimits, trials: TrialProcess) -> Try:
     return lambda path: OnnxEngine(limits, MEMORY_BYTES, trials).try_out(path, Opening(), WarmUp())
 
@@ -64,7 +70,10 @@ async def a_trial_under_way(trials: TrialProcess) -> psutil.Process:
     return (await eventually(children, "a trial under way"))[0]  # type: ignore[index]
 
 
-async def test_it_works_while_nobody_else_wants_the_processor(endless: Path, limits: RunLimits, trials: TrialProcess):
+async def test_it_works_while_nobody_else_wants_the_processor(
+    endless: Path, good: Path, limits: RunLimits, trials: TrialProcess
+):
+    await answering(limits, trials, good)
     trial = asyncio.ensure_future(trying(limits, trials)(endless))
     child = await a_trial_under_way(trials)
     assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
@@ -73,8 +82,19 @@ async def test_it_works_while_nobody_else_wants_the_processor(endless: Path, lim
         await trial
 
 
-async def test_one_that_gets_nothing_for_too_long_begins_again_and_gets_a_share(endless: Path, limits: RunLimits):
+async def test_the_first_one_has_nobody_to_give_way_to(endless: Path, limits: RunLimits, trials: TrialProcess):
+    trial = asyncio.ensure_future(trying(limits, trials)(endless))
+    child = await a_trial_under_way(trials)
+    assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER
+    trial.cancel()
+    await asyncio.wait([trial])
+
+
+async def test_one_that_gets_nothing_for_too_long_begins_again_and_gets_a_share(
+    endless: Path, good: Path, limits: RunLimits
+):
     async with TrialProcess(patience_s=0.0) as trials:
+        await answering(limits, trials, good)
         trial = asyncio.ensure_future(trying(limits, trials)(endless))
         child = await a_trial_under_way(trials)
         assert os.sched_getscheduler(child.pid) == os.SCHED_OTHER
@@ -86,6 +106,7 @@ async def test_one_that_gets_nothing_for_too_long_begins_again_and_gets_a_share(
 async def test_a_graph_that_crashes_takes_its_own_trial_along_and_the_next_one_finds_it_warm(
     endless: Path, good: Path, limits: RunLimits, trials: TrialProcess
 ):
+    await answering(limits, trials, good)
     trial = asyncio.ensure_future(trying(limits, trials)(endless))
     child, warm = await a_trial_under_way(trials), trials.pid
     child.send_signal(signal.SIGSEGV)

@@ -18,6 +18,8 @@ CPU_S, WALL_S = 90, 900.0
 START_S = 120.0
 # So long a trial works only while nobody else wants the processor; then it begins again, and gets its tenth.
 PATIENCE_S = 5.0
+# One that has its share goes soon: the next trial is to give way again.
+KEEP_HURRIED_S = 1.0
 MOST_ANSWER_BYTES = 64 * 1024**2
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
 # A fork takes only the thread that forks along: there should be no other.
@@ -33,6 +35,7 @@ class TrialProcess:
         self._keep_s, self._patience_s, self._longest_s = keep_s, patience_s, START_S + wall_s
         self._limits = {"cpu_s": cpu_s, "wall_s": wall_s}
         self._one = asyncio.Lock()
+        self._first = self._hurried = True
         self._process: asyncio.subprocess.Process | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -54,7 +57,7 @@ class TrialProcess:
         self._stay()
         async with self._one:
             try:
-                answer = await self._first_answer(line) or await self._answer(line, self._longest_s)
+                answer = await self._patient_answer(line) or await self._answer(line, self._longest_s)
             except TimeoutError:
                 raise ModelRefused(f"its trial process says nothing for {self._longest_s:g} s") from None
             finally:
@@ -65,7 +68,10 @@ class TrialProcess:
         said: dict[str, Any] = json.loads(answer)
         return said
 
-    async def _first_answer(self, line: bytes) -> bytes:
+    async def _patient_answer(self, line: bytes) -> bytes:
+        if self._first:  # there is nobody yet to give way to
+            self._first = False
+            return b""
         with suppress(TimeoutError):
             return await self._answer(line, self._patience_s, IDLE)
         return b""
@@ -73,7 +79,7 @@ class TrialProcess:
     async def _answer(self, line: bytes, within_s: float, *how: str) -> bytes:
         """One line; empty when the process has ended. Raises TimeoutError, and then it has, too."""
         if self._process is None or self._process.returncode is not None:
-            self._process = await _started(*how)
+            self._process, self._hurried = await _started(*how), IDLE not in how
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -95,7 +101,7 @@ class TrialProcess:
             self._leaving = None
 
     async def _leave(self) -> None:
-        await asyncio.sleep(self._keep_s)
+        await asyncio.sleep(min(self._keep_s, KEEP_HURRIED_S) if self._hurried else self._keep_s)
         async with self._one:
             await self._end()
 
