@@ -90,7 +90,7 @@ async def test_a_run_has_at_most_so_many_bytes_and_what_takes_long_runs_alone():
 
 
 async def test_with_a_delay_a_request_waits_for_company_but_no_longer():
-    live = a_model("flights", a_plan(spec=engine(max_delay_us=200_000, max_batch_rows=3)))
+    live = a_model("flights", a_plan(spec=engine(max_delay_us=1_000_000, max_batch_rows=3)))
     bench = Predicting(live)
     callers = [Waiting(n) for n in range(5)]
     for caller in callers[:2]:
