@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import uvloop
 
 from gyrostat_inference.domain.engine_settings import Opening, WarmUp
 from gyrostat_inference.domain.errors import ModelRefused, RunTooLong
@@ -24,6 +25,8 @@ from support.graphs import a_scorer
 from support.waiting import eventually
 
 Try = Callable[[Path], Awaitable[object]]
+Loop = Callable[[], asyncio.AbstractEventLoop]
+Story = Callable[[RunLimits, Path, Path], Coroutine[None, None, None]]
 MEMORY_BYTES, LONG_S = 2**30, 600.0
 
 
@@ -116,13 +119,36 @@ async def test_a_graph_that_crashes_takes_its_own_trial_along_and_the_next_one_f
     assert trials.pid == warm
 
 
-async def test_when_it_is_killed_another_one_is_asked(good: Path, limits: RunLimits, trials: TrialProcess):
-    await trying(limits, trials)(good)
-    assert trials.pid is not None
-    killed = trials.pid
-    os.kill(killed, signal.SIGKILL)
-    await trying(limits, trials)(good)
-    assert trials.pid not in (None, killed)
+async def _killed_while_idle(limits: RunLimits, good: Path, _: Path) -> None:
+    async with TrialProcess(patience_s=LONG_S) as trials:
+        await trying(limits, trials)(good)
+        assert trials.pid is not None
+        killed = trials.pid
+        os.kill(killed, signal.SIGKILL)
+        await trying(limits, trials)(good)
+        assert trials.pid not in (None, killed)
+
+
+async def _killed_under_a_trial(limits: RunLimits, good: Path, endless: Path) -> None:
+    async with TrialProcess(patience_s=LONG_S) as trials:
+        await answering(limits, trials, good)
+        trial = asyncio.ensure_future(trying(limits, trials)(endless))
+        child, killed = await a_trial_under_way(trials), trials.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await eventually(lambda: trials.pid not in (None, killed) and not child.is_running())
+        trial.cancel()
+        await asyncio.wait([trial])
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("killed", [_killed_while_idle, _killed_under_a_trial])
+def test_when_it_is_killed_another_one_is_asked(
+    loop: Loop, killed: Story, good: Path, endless: Path, limits: RunLimits
+):
+    """The service runs on uvloop, whose pipes end in other words than asyncio's."""
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(killed(limits, good, endless))
 
 
 async def test_it_goes_when_nothing_comes_any_more(good: Path, limits: RunLimits):

@@ -8,6 +8,7 @@ the others leave of the processor, so limits count the processor's time; by the 
 
 import json
 import os
+import resource
 import select
 import signal
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 # A tenth of a processor that somebody answers on, and all of one that nobody needs.
 NICE = 10
 IDLE = "idle"
-ASKS, SAYS, PIECE_BYTES, MOST_SAID_BYTES = 0, 1, 64 * 1024, 16 * 1024**2
+ASKS, SAYS, MOST_STANDARD, PIECE_BYTES, MOST_SAID_BYTES = 0, 1, 2, 64 * 1024, 16 * 1024**2
 
 Tried = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -95,6 +96,8 @@ def _in_a_process_of_its_own(work: Callable[[], object], its: int) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, ASKS)
     os.dup2(nothing, SAYS)
+    os.closerange(MOST_STANDARD + 1, its)  # the service's ends too: should the process before us die, it hears of it
+    os.closerange(its + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     code = 1
     with suppress(BaseException):
         _write(its, json.dumps(work()).encode())

@@ -22,8 +22,8 @@ PATIENCE_S = 5.0
 KEEP_HURRIED_S = 1.0
 MOST_ANSWER_BYTES = 64 * 1024**2
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "LANG")
-# A fork takes only the thread that forks along: there should be no other.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# A fork takes only the thread that forks along: there should be no other (ADR 187 for the last).
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class TrialProcess:
@@ -86,7 +86,7 @@ class TrialProcess:
         answer = b""
         try:
             async with asyncio.timeout(within_s):
-                with suppress(ConnectionError):
+                with suppress(ConnectionError, RuntimeError):  # uvloop's word for a pipe whose reader has gone
                     stdin.write(line)
                     await stdin.drain()
                     answer = await stdout.readline()
