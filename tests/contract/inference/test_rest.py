@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 
 from gyrostat_common import oip
+from gyrostat_inference.service.http import Asked
+from support.circles import left_in_circles
 from support.graphs import ELEMENTS, a_matrix, a_reshaper, a_scorer, an_echo
 from support.rest import Doors, doors
 
@@ -311,3 +313,11 @@ async def test_a_compressed_body_is_read(served: Doors) -> None:
     async with served.session.post(path_of("flights", ""), data=b"no gzip", headers=headers) as reply:
         assert reply.status == 400
         assert "cannot be read" in (await reply.json())["error"]
+
+
+async def test_a_refused_body_is_gone_when_its_call_is_over(served: Doors):
+    with left_in_circles(Asked) as left:
+        for body in (b"{", json.dumps({"inputs": [*ROWS, column("speed", 1, 2)]}).encode()):
+            status, _ = await served.post("/v2/models/flights/infer", data=body)
+            assert status == 400
+    assert left == []

@@ -112,7 +112,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     async with asyncio.timeout(limit):
                         return await behaviour(taken(request), context)
             except Aborted:
-                await call.abort()
+                pass  # and let go of it: what is raised in here would hold it, its frames and the request
+            await call.abort()
 
         return answer
 
@@ -134,7 +135,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                     yield reply
             except StopAsyncIteration:
                 call.ended(None)
-            except asyncio.CancelledError as error:
+            except (asyncio.CancelledError, grpc.aio.AbortError) as error:
                 call.ended(error)
                 raise
             except GeneratorExit:
@@ -142,25 +143,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 raise
             except Exception as error:  # the caller gets its status, the log the rest
                 call.ended(error)
-                await call.abort()
             finally:
                 await replies.aclose()  # type: ignore[attr-defined]
+            if call.failed:
+                await call.abort()
 
         return answer
 
     @contextmanager
     def _observed(self, method: str, context: Context) -> Iterator[_Call]:
         call = _Call(method, context, method in self._quiet, self._words)
-        error: BaseException | None = None
         try:
             with call.current(), tracing.current(call.span):
                 try:
                     yield call
                 except BaseException as raised:
-                    error = raised
+                    call.ended(raised)
                     raise
-                finally:
-                    call.ended(error)
+                else:
+                    call.ended(None)
         except grpc.aio.AbortError:
             raise  # the method has set its own status
         except Exception as raised:
@@ -180,7 +181,13 @@ class _Call:
         self.span = tracing.start(name, SpanKind.SERVER, traceparent, (), attributes)
         remaining: float | None = context.time_remaining()
         self._deadline = None if remaining is None else self._started + remaining
-        self._error: BaseException | None = None
+        self._status: tuple[grpc.StatusCode, str, Trailing] | None = None
+        """Of a call that failed. Not the error: its frames hold us and the request, which would stay in that circle."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended with an error."""
+        return self._status is not None
 
     def limit_s(self, most_s: float | None) -> float | None:
         """Seconds that the method may take."""
@@ -198,8 +205,7 @@ class _Call:
             current_actor.reset(actor_token)
             deadline.reset(deadline_token)
 
-    def _code(self) -> grpc.StatusCode:
-        error = self._error
+    def _code(self, error: BaseException | None) -> grpc.StatusCode:
         if error is None:
             return grpc.StatusCode.OK
         if isinstance(error, asyncio.CancelledError):
@@ -213,8 +219,9 @@ class _Call:
 
     def ended(self, error: BaseException | None) -> None:
         """Counts and logs the call and ends its span."""
-        self._error = error
-        code = self._code()
+        code = self._code(error)
+        if error is not None:
+            self._status = status_of(self._method, error)
         end_span(self.span, code, error, self._words)
         took = asyncio.get_running_loop().time() - self._started
         calls_seconds.labels(self._method, code.name).observe(took)
@@ -225,11 +232,8 @@ class _Call:
 
     async def abort(self) -> None:
         """Ends the call with the status of the error it ended with."""
-        error = self._error
-        assert error is not None, "a call that ended well is not aborted"
-        if isinstance(error, grpc.aio.AbortError):
-            raise error
-        await self._context.abort(*status_of(self._method, error))
+        assert self._status is not None, "a call that ended well is not aborted"
+        await self._context.abort(*self._status)
 
 
 def end_span(span: Span, code: grpc.StatusCode, error: BaseException | None, words: SpanWords = GRPC_SPAN) -> None:
