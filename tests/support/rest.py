@@ -17,7 +17,6 @@ from gyrostat_common.health import Health
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
 from gyrostat_inference.domain.engine_settings import Opening
-from gyrostat_inference.domain.errors import ModelUnknown
 from gyrostat_inference.domain.live import LiveModels, LoadedVersion, live_model
 from gyrostat_inference.domain.plan import ArtifactRef, Plan, PlannedVersion, ServingSpec
 from gyrostat_inference.domain.sensitivity import Keeping
@@ -41,7 +40,7 @@ class Scoring:
     async def answer(self, call: Call, deadline: float | None = None) -> Answer:
         live = self._models.get(call.model)
         if live is None:
-            raise ModelUnknown(f"no model is named '{call.model}'")
+            raise self._models.unknown(call.model)
         taken = routing.attempts(live.plan, live.loaded, call.version, call.prediction_id.hex())[0]
         version = live.loaded[taken.number]
         rows_of(version.name, version.signature, call.tensors, live.known_inputs, live.plan.spec.max_rows)

@@ -16,7 +16,7 @@ from gyrostat_inference.domain.engine_settings import (
     QueueLimits,
     WarmUp,
 )
-from gyrostat_inference.domain.errors import ModelRefused, PlanDecides, VersionNotLoaded
+from gyrostat_inference.domain.errors import ModelRefused, ModelUnknown, PlanDecides, VersionNotLoaded
 from gyrostat_inference.domain.live import LiveModels, LoadedVersion
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, Sensitivity, ServingSpec
 from gyrostat_inference.domain.sensitivity import Keeping
@@ -236,18 +236,22 @@ async def test_what_failed_is_tried_again_when_somebody_asks_and_says_how_it_wen
 
 async def test_a_version_that_is_being_loaded_is_said_to_be():
     bench = Bench()
-    during: list[tuple[int, bool]] = []
+    during: list[object] = []
 
     class Looking(FakeLoader):
         async def load(self, model: str, planned: PlannedVersion, spec: ServingSpec) -> LoadedVersion:
             during.extend((row.version, row.loaded) for row in bench.models.loading())
             assert bench.models.answering() == {"flights": False}
+            during.append(bench.models.unknown("flights"))
             return await super().load(model, planned, spec)
 
     bench.cases = ApplyPlan(bench.models, Looking(), bench.cache, Silent(), bench.changed)
     await bench.follow(a_plan())
-    assert during == [(4, False)]
+    assert during[0] == (4, False)
+    assert isinstance(during[1], VersionNotLoaded), "UNAVAILABLE: come back, or ask another replica"
+    assert "flights:4 is not loaded: being loaded" in str(during[1])
     assert bench.models.loading() == []
+    assert isinstance(bench.models.unknown("trains"), ModelUnknown)
 
 
 async def test_what_a_session_is_made_with_opens_it_anew_and_nothing_else_does():

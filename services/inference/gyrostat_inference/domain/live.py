@@ -17,7 +17,7 @@ from gyrostat_inference.domain.batching import NOT_TRIED, has_open_shapes
 from gyrostat_inference.domain.calls import Call
 from gyrostat_inference.domain.counters import Counters
 from gyrostat_inference.domain.entries import ColumnSpec, Group
-from gyrostat_inference.domain.errors import VersionNotLoaded
+from gyrostat_inference.domain.errors import ModelUnknown, VersionNotLoaded
 from gyrostat_inference.domain.plan import Plan, PlannedVersion, Signature
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.sensitivity import Keeping
@@ -210,6 +210,14 @@ class LiveModels:
 
     def models(self) -> list[LiveModel]:
         return list(self._live.values())
+
+    def unknown(self, model: str) -> ModelUnknown | VersionNotLoaded:
+        """Why `get` has nothing: no plan names the model, or its first version is still on its way."""
+        for row in (*self._loading, *self.applied()):
+            if row.model == model:
+                return VersionNotLoaded(f"{model}:{row.version} is not loaded: {row.reason}")
+        served = ", ".join(sorted(self._live)) or "none"
+        return ModelUnknown(f"no model is named '{model}'; served: {served}")
 
     def swap(self, live: LiveModel) -> None:
         """Puts a plan in force: requests from now on see it, those in flight keep the old one."""

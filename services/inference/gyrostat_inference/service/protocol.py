@@ -162,6 +162,6 @@ class InferenceService:
         """The version that was asked for, else the champion. Raises as a prediction would."""
         live = self._models.get(model)
         if live is None:
-            raise ModelUnknown(f"no model is named '{model}'")
+            raise self._models.unknown(model)
         attempt = routing.attempts(live.plan, live.loaded, version or "champion", "")[0]
         return live, live.loaded[attempt.number]

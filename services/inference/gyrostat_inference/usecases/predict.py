@@ -15,7 +15,7 @@ from gyrostat_common.errors import DeadlineOver, GyrostatError, Overloaded
 from gyrostat_inference.domain import routing
 from gyrostat_inference.domain.calls import Answer, Call, Output
 from gyrostat_inference.domain.entries import ANSWER
-from gyrostat_inference.domain.errors import ModelUnknown, ScoringFailed, SpoolFull
+from gyrostat_inference.domain.errors import ScoringFailed, SpoolFull
 from gyrostat_inference.domain.live import Fit, LiveModel, LiveModels
 from gyrostat_inference.domain.routing import Attempt
 from gyrostat_inference.domain.tensors import raw_bytes
@@ -132,8 +132,7 @@ class Predict:
     def _asked(self, call: Call, done: Done, caller: Caller | None) -> _Asked:
         live = self._models.get(call.model)
         if live is None:
-            served = ", ".join(sorted(each.plan.model for each in self._models.models())) or "none"
-            raise ModelUnknown(f"no model is named '{call.model}'; served: {served}")
+            raise self._models.unknown(call.model)
         asked = _Asked(self, live, call, live.attempts(call), done)
         asked.caller = caller
         return asked
