@@ -23,12 +23,12 @@ async def test_parents_and_links_lead_from_every_call_to_its_archive_commit(otlp
     async with a_system(environ) as system, client_of(system) as client:
         await a_live_model(client, "traced")
         traffic = Traffic(client, "traced")
-        # A call a row: a micro-batch of 256 rows holds 256 calls.
+        # A call a row: a micro-batch of hundreds of rows holds hundreds of calls.
         await asyncio.gather(*(traffic.send(rows=1, outcomes=False) for _ in range(CALLS)))
         last = list(traffic.sent)[-1]
         await eventually(lambda: archived(client, "traced", last), "it is archived")
         events = client.events.tail(["prediction.logged"], model="traced", from_beginning=True, follow=False)
-        assert max([event.payload.rows async for event in events]) == 256
+        assert max([event.payload.rows async for event in events]) >= 256
         await eventually(lambda: _all_reached(otlp), "spans lead from each call to the archive")
 
 

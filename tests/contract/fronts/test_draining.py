@@ -35,7 +35,9 @@ async def test_what_runs_is_finished_and_what_comes_is_refused(front: str):
         await becomes(lambda: server.echo.held, 3)
         end = asyncio.create_task(closing.aclose())
         error = await eventually(lambda: refused(stub), "a new call is refused")
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        # A call that crosses grpcio's GOAWAY on the way may be told CANCELLED.
+        crossed = {grpc.StatusCode.CANCELLED} if front == "grpcio" else set()
+        assert error.code() in {grpc.StatusCode.UNAVAILABLE} | crossed
         await stream.write(a_request("echo"))
         assert (await stream.read()).infer_response.id == "one"
         assert not end.done()
