@@ -23,11 +23,20 @@ def full(at_bytes):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 """
+_AFTER = """
+import os
+sys.stdout.flush()
+os._exit(0)
+"""
 _TESTS = Path(__file__).resolve().parents[1]
 
 
 def in_child(code: str, folder: Path) -> None:
-    """Runs the code, which knows `folder` and `with full(at_bytes)`. Fails with what it raised."""
-    command = [sys.executable, "-c", _BEFORE + f"sys.path.insert(0, {str(_TESTS)!r})\n" + code, str(folder)]
+    """Runs the code, which knows `folder` and `with full(at_bytes)`. Fails with what it raised.
+
+    It ends without Python's own end, in which a thread of a native library whose write was refused may abort.
+    """
+    code = f"{_BEFORE}sys.path.insert(0, {str(_TESTS)!r})\n{code}\n{_AFTER}"
+    command = [sys.executable, "-c", code, str(folder)]
     child = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert child.returncode == 0, child.stdout[-500:] + child.stderr[-1500:]

@@ -102,7 +102,8 @@ class Caller:
         try:
             metadata = await self.stub.ModelMetadata(oip.ModelMetadataRequest(name=model))
         except grpc.aio.AioRpcError as error:
-            return f"revision {revision}" in (error.details() or "")
+            words = error.details() or ""
+            return f"revision {revision}" in words and "being loaded" not in words
         return bool(metadata.properties["revision"] == str(revision))
 
     async def infer(self, model: str, inputs: Mapping[str, Any], **options: Any) -> oip.ModelInferResponse:
