@@ -11,7 +11,7 @@ from gyrostat_common import oip
 from gyrostat_inference.domain.books import Books
 from gyrostat_inference.domain.cuts import Cut, Number, Numbering
 from gyrostat_inference.domain.entries import ColumnSpec, Counted, Group, NoEntry, Rows, decode, encode_group
-from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut, size_of
+from gyrostat_inference.domain.frames import FRAME_BYTES, FRAME_ROWS, ROW_BYTES, cut, rows_a_frame, size_of
 from gyrostat_inference.events.frames import frame_message
 
 COLUMNS = (ColumnSpec("x", "FP32", (1,)), ColumnSpec("c", "BYTES", ()))
@@ -89,6 +89,13 @@ def test_counts_come_back_as_they_were_written(counted: Counted):
 def test_what_is_no_entry_is_refused():
     with pytest.raises(NoEntry, match="kind 9"):
         decode(b"\x09\0\0\0\0", {})
+
+
+@pytest.mark.parametrize(
+    ("rows", "most"), [(1, 256), (7 * 256, 256), (7 * 256 + 1, 257), (7 * 2048, 2048), (100_000, 2048)]
+)
+def test_each_partition_gets_a_frame_unless_frames_would_be_small(rows: int, most: int):
+    assert rows_a_frame(rows, 7) == most
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 3)), min_size=1, max_size=20))

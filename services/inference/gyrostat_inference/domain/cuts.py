@@ -73,7 +73,7 @@ class Numbering:
     """Deals frames out to partitions in turn and numbers them per stream, without gaps."""
 
     def __init__(self, partitions: int, last: Iterable[Number] = ()) -> None:
-        self._partitions = partitions
+        self.partitions = partitions
         self._last: dict[tuple[str, int], int] = {}
         self._turn: dict[str, int] = {}
         for number in last:
@@ -88,7 +88,7 @@ class Numbering:
         numbers = []
         for frame in frames:
             model = frame.group.model
-            partition = (self._turn.get(model, -1) + 1) % self._partitions
+            partition = (self._turn.get(model, -1) + 1) % self.partitions
             number = Number(model, partition, self._last.get((model, partition), 0) + 1)
             self.seen(number)
             numbers.append(number)

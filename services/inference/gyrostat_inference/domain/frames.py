@@ -15,6 +15,7 @@ from gyrostat_inference.domain.alike import Alike
 from gyrostat_inference.domain.entries import ColumnSpec, Group, Rows
 
 FRAME_ROWS, FRAME_BYTES, ROW_BYTES = 2048, 256 * 1024, 64 * 1024
+SMALL_FRAME_ROWS = 256
 
 _WHOLE: frozenset[int] = frozenset()
 _BESIDE = 48  # bytes of ids and times of a row
@@ -70,6 +71,14 @@ class _Open:
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self.rows = self.size = 0
+
+
+def rows_a_frame(rows: int, partitions: int) -> int:
+    """Most rows of a frame in a range of so many: few enough for a frame on each partition, unless frames get small.
+
+    Who reads all partitions knows only what the one that is furthest behind has told: one without a frame holds it up.
+    """
+    return max(SMALL_FRAME_ROWS, min(FRAME_ROWS, -(-rows // partitions)))
 
 
 def cut(

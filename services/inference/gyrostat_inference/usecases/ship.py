@@ -228,7 +228,8 @@ class ShipSpool:
     async def _cut(self) -> None:
         """Numbers the frames of the present range, writes that down, and sends them."""
         span, progress = self._range, self._notebook.progress
-        frames, large = framing.cut(span.rows, self._groups)
+        frame_rows = framing.rows_a_frame(span.count, self._notebook.numbering.partitions)
+        frames, large = framing.cut(span.rows, self._groups, frame_rows)
         pending = self._notebook.unsettled
         cut = Cut(
             cut=max(self._cut_no, progress.cut) + 1,
@@ -241,7 +242,7 @@ class ShipSpool:
             logged_before=progress.logged,
             sampled_before=progress.sampled_out + sum(earlier.sampled_out for earlier in pending),
             dropped_before=reduce(added, (earlier.dropped for earlier in pending), progress.dropped),
-            frame_rows=framing.FRAME_ROWS,
+            frame_rows=frame_rows,
         )
         await asyncio.to_thread(self._notebook.write, cut)
         await self._send(cut, frames, large)
